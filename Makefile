@@ -1,0 +1,82 @@
+# The i915 context reclaim series: `make help' says what there is to do.
+#
+# Everything that is made goes to build/, which can be deleted at any time; the
+# downloaded kernel and the compiler cache stay in the user's cache folder.
+
+LINUX	?=
+COUNT	?= 20000
+THREADS	?= 2
+PROCS	?= 2
+ACCEL	?= auto
+SMP	?= 2
+
+# One folder for each kernel that the series is put on.
+NAME	:= $(if $(LINUX),$(notdir $(abspath $(LINUX)))-$(firstword $(shell echo '$(abspath $(LINUX))' | cksum)),linux-7.3)
+WORK	:= $(CURDIR)/build/$(NAME)
+TREE	:= $(WORK)/linux
+RESULTS	:= $(CURDIR)/build/results
+VMTEST	:= $(TREE)/tools/testing/selftests/drivers/gpu/i915/vmtest.sh \
+	   -d '$(WORK)/vm' -a '$(ACCEL)' -s '$(SMP)'
+
+# Debian's ccache answers to gcc there; the base folder lets clones share it.
+export PATH := /usr/lib/ccache:$(PATH)
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+
+SHELL	:= /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.PHONY: help run test tree refresh kunit kselftest shell deps clean
+
+help:
+	@echo 'make run        spam contexts on an i915 without a GPU, in QEMU'
+	@echo 'make test       every test there is'
+	@echo 'make kunit      the KUnit suites'
+	@echo 'make kselftest  the kselftests, in QEMU'
+	@echo 'make shell      a prompt in the guest, with the kselftests in PATH'
+	@echo 'make tree       the kernel with the series as git commits: $(TREE)'
+	@echo 'make refresh    export the commits of that tree back to patches/'
+	@echo 'make clean      delete build/$(NAME)'
+	@echo
+	@echo 'LINUX=dir    your own git tree in place of Debian'"'"'s, taken at its HEAD, not written to'
+	@echo 'COUNT=$(COUNT)  contexts in each of the runs of make run'
+	@echo 'THREADS=$(THREADS) PROCS=$(PROCS)  threads in each process and processes that spam'
+	@echo 'ACCEL=$(ACCEL)  kvm, tcg, or auto: KVM if it works    SMP=$(SMP)  CPUs of the guest'
+
+run: tree
+	@mkdir -p '$(RESULTS)'
+	@if $(VMTEST) -l '$(RESULTS)' \
+		context_spam -n '$(COUNT)' -t '$(THREADS)' -p '$(PROCS)' | \
+		sed -u -e '/^TAP version/d' -e '/^1\.\./d' -e 's/^# \{0,1\}//'; \
+	then echo PASS; \
+	else echo 'FAIL (kernel log: build/results/context_spam.log)'; exit 1; fi
+
+test: tree
+	@scripts/test '$(TREE)' '$(RESULTS)'
+
+kunit: tree
+	@scripts/kunit '$(TREE)' '$(WORK)/kunit' '$(RESULTS)'
+
+kselftest: tree
+	@mkdir -p '$(RESULTS)'
+	@$(VMTEST) -l '$(RESULTS)' | tee '$(RESULTS)/kselftest.tap'
+
+shell: tree
+	@scripts/busybox '$(WORK)/busybox'
+	@BUSYBOX='$(WORK)/busybox' $(VMTEST) -i
+
+tree: deps
+ifeq ($(LINUX),)
+	@scripts/base build/base
+	@scripts/tree '$(TREE)' build/base
+else
+	@scripts/tree '$(TREE)' '$(LINUX)'
+endif
+
+refresh:
+	@scripts/refresh '$(TREE)' .
+
+deps:
+	@scripts/deps
+
+clean:
+	rm -rf '$(WORK)' '$(WORK)'.* build/results

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the i915 selftests share: finding the DRM nodes of the driver, mock or
+ * hardware, calling its context ioctls and reading its context counters.
+ */
+#ifndef I915_NODE_H
+#define I915_NODE_H
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <drm/drm.h>
+#include <drm/i915_drm.h>
+
+#define I915_NODES_MAX	8
+
+#define I915_NO_NODE \
+	"no i915 node: load i915, on a machine without Intel graphics built with " \
+	"CONFIG_DRM_I915_MOCK_NODE=y"
+
+struct i915_node {
+	char path[64];		/* /dev/dri/renderD128 */
+	char name[64];		/* of the device, as in sysfs */
+	int minor;		/* the directory in debugfs */
+	bool mock;
+};
+
+/* Counters of debugfs i915_gem_contexts, in the order of the file. */
+struct i915_stats {
+	unsigned long created, freed, alive, waiting, max_waiting, worker_runs;
+};
+
+static inline bool i915_is_node(const char *path)
+{
+	struct drm_version version = {};
+	char name[8] = "";
+	int fd, err;
+
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+
+	version.name = name;
+	version.name_len = sizeof(name) - 1;
+	err = ioctl(fd, DRM_IOCTL_VERSION, &version);
+	close(fd);
+
+	return !err && !strcmp(name, "i915");
+}
+
+/* Fills @nodes in the order of their minors and returns how many there are. */
+static inline int i915_find_nodes(struct i915_node nodes[I915_NODES_MAX])
+{
+	int minor, count = 0;
+
+	for (minor = 128; minor < 192 && count < I915_NODES_MAX; minor++) {
+		struct i915_node *node = &nodes[count];
+		char link[64], target[PATH_MAX], *name;
+
+		snprintf(node->path, sizeof(node->path), "/dev/dri/renderD%d", minor);
+		if (!i915_is_node(node->path))
+			continue;
+
+		snprintf(link, sizeof(link), "/sys/class/drm/renderD%d/device", minor);
+		if (!realpath(link, target))
+			continue;
+
+		/* .../platform/i915-mock.12/mock.1, but .../0000:00:02.0 */
+		name = strstr(target, "i915-mock.");
+		node->mock = name;
+		if (name)
+			name[strcspn(name, "/")] = '\0';
+		else
+			name = strrchr(target, '/') + 1;
+		snprintf(node->name, sizeof(node->name), "%s", name);
+
+		node->minor = minor;
+		count++;
+	}
+
+	return count;
+}
+
+static inline int i915_read_stats(const struct i915_node *node, struct i915_stats *stats)
+{
+	char path[64];
+	FILE *file;
+	int n;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_contexts", node->minor);
+	file = fopen(path, "r");
+	if (!file)
+		return -errno;
+
+	n = fscanf(file,
+		   "created: %lu freed: %lu alive: %lu waiting: %lu max waiting: %lu worker runs: %lu",
+		   &stats->created, &stats->freed, &stats->alive, &stats->waiting,
+		   &stats->max_waiting, &stats->worker_runs);
+	fclose(file);
+
+	return n == 6 ? 0 : -EPROTO;
+}
+
+/* Lets "max waiting" start again. */
+static inline int i915_reset_max_waiting(const struct i915_node *node)
+{
+	char path[64];
+	int fd, err;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_contexts", node->minor);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return -errno;
+
+	err = write(fd, "0", 1) == 1 ? 0 : -errno;
+	close(fd);
+
+	return err;
+}
+
+static inline int i915_context_create(int fd, unsigned int *id)
+{
+	struct drm_i915_gem_context_create create = {};
+
+	if (ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_CREATE, &create))
+		return -errno;
+
+	*id = create.ctx_id;
+	return 0;
+}
+
+/* Up to graphics version 12 the first use makes the context: this is one. */
+static inline int i915_context_use(int fd, unsigned int id)
+{
+	struct drm_i915_gem_context_param param = {
+		.ctx_id = id,
+		.param = I915_CONTEXT_PARAM_PERSISTENCE,
+	};
+
+	return ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_GETPARAM, &param) ? -errno : 0;
+}
+
+static inline int i915_context_destroy(int fd, unsigned int id)
+{
+	struct drm_i915_gem_context_destroy destroy = { .ctx_id = id };
+
+	return ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_DESTROY, &destroy) ? -errno : 0;
+}
+
+#endif /* I915_NODE_H */

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Takes the mock i915 devices away, by unbinding them and by unloading the
+ * module, while files are open, contexts exist and others are being made. Files
+ * must fail with ENODEV from then on, and what they held must go with them: the
+ * kernel warns if a context is left when the device is released, and the tests
+ * count its warnings.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#include "../../../kselftest_harness.h"
+#include "i915_node.h"
+
+#define DRIVER_DIR "/sys/bus/platform/drivers/i915-mock"
+
+#define NO_MOCK_NODE \
+	"no mock device: build i915 with CONFIG_DRM_I915_MOCK_NODE=y and load it"
+
+static int write_file(const char *path, const char *text)
+{
+	int fd, err;
+
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+
+	err = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+
+	return err;
+}
+
+static long warn_count(void)
+{
+	FILE *file = fopen("/sys/kernel/warn_count", "r");
+	long count = -1;
+
+	if (file) {
+		if (fscanf(file, "%ld", &count) != 1)
+			count = -1;
+		fclose(file);
+	}
+
+	return count;
+}
+
+static bool is_bound(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), DRIVER_DIR "/%s", name);
+	return !access(path, F_OK);
+}
+
+static int mock_unbind(const char *name)
+{
+	return write_file(DRIVER_DIR "/unbind", name);
+}
+
+static int mock_bind(const char *name)
+{
+	return write_file(DRIVER_DIR "/bind", name);
+}
+
+/* A new file of the mock device @name, wherever its node is now. */
+static int open_node(const char *name)
+{
+	struct i915_node nodes[I915_NODES_MAX];
+	int i, count = i915_find_nodes(nodes);
+
+	for (i = 0; i < count; i++) {
+		if (!strcmp(nodes[i].name, name))
+			return open(nodes[i].path, O_RDWR | O_CLOEXEC);
+	}
+
+	return -1;
+}
+
+static int create_and_destroy(int fd)
+{
+	unsigned int id = 0;
+	int err;
+
+	err = i915_context_create(fd, &id);
+	if (!err)
+		err = i915_context_use(fd, id);
+	if (!err)
+		err = i915_context_destroy(fd, id);
+
+	return err;
+}
+
+static int create_many(int fd, unsigned int count)
+{
+	unsigned int id = 0;
+	int err = 0;
+
+	while (count-- && !err) {
+		err = i915_context_create(fd, &id);
+		if (!err)
+			err = i915_context_use(fd, id);
+	}
+
+	return err;
+}
+
+FIXTURE(unplug) {
+	const char *name;
+	long warnings;
+};
+
+FIXTURE_VARIANT(unplug) {
+	const char *name;
+};
+
+FIXTURE_VARIANT_ADD(unplug, gfx12) {
+	.name = "i915-mock.12",
+};
+
+FIXTURE_VARIANT_ADD(unplug, gfx13) {
+	.name = "i915-mock.13",
+};
+
+FIXTURE_SETUP(unplug)
+{
+	self->name = variant->name;
+	if (!is_bound(self->name))
+		SKIP(return, NO_MOCK_NODE);
+	if (access(DRIVER_DIR "/unbind", W_OK))
+		SKIP(return, "cannot unbind devices: be root");
+
+	self->warnings = warn_count();
+	ASSERT_LE(0, self->warnings);
+}
+
+FIXTURE_TEARDOWN(unplug)
+{
+	EXPECT_EQ(self->warnings, warn_count());
+	if (!is_bound(self->name))
+		mock_bind(self->name);
+}
+
+TEST_F(unplug, idle)
+{
+	int fd;
+
+	ASSERT_EQ(0, mock_unbind(self->name));
+	EXPECT_EQ(-1, open_node(self->name));
+
+	ASSERT_EQ(0, mock_bind(self->name));
+	fd = open_node(self->name);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, create_and_destroy(fd));
+	close(fd);
+}
+
+TEST_F(unplug, open_file_with_contexts)
+{
+	unsigned int id = 0;
+	int fd;
+
+	fd = open_node(self->name);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, create_many(fd, 100));
+
+	ASSERT_EQ(0, mock_unbind(self->name));
+	EXPECT_EQ(-ENODEV, i915_context_create(fd, &id));
+	EXPECT_EQ(-ENODEV, i915_context_use(fd, 1));
+	EXPECT_EQ(-ENODEV, i915_context_destroy(fd, 1));
+	close(fd);
+}
+
+TEST_F(unplug, bind_while_old_file_is_open)
+{
+	int old, new;
+
+	old = open_node(self->name);
+	ASSERT_LE(0, old);
+	ASSERT_EQ(0, create_many(old, 10));
+
+	ASSERT_EQ(0, mock_unbind(self->name));
+	ASSERT_EQ(0, mock_bind(self->name));
+	EXPECT_EQ(-ENODEV, create_and_destroy(old));
+
+	new = open_node(self->name);
+	ASSERT_LE(0, new);
+	EXPECT_EQ(0, create_and_destroy(new));
+	close(old);
+	EXPECT_EQ(0, create_and_destroy(new));
+	close(new);
+}
+
+TEST_F(unplug, running_spammers)
+{
+	int round, i, status;
+	pid_t pids[4];
+
+	for (round = 0; round < 5; round++) {
+		for (i = 0; i < 4; i++) {
+			pids[i] = fork();
+			ASSERT_LE(0, pids[i]);
+			if (!pids[i]) {
+				int fd = open_node(self->name);
+				int err = fd < 0 ? -errno : create_many(fd, 10);
+
+				/* Not to go on for ever if an assertion fails. */
+				prctl(PR_SET_PDEATHSIG, SIGKILL);
+				while (!err)
+					err = create_and_destroy(fd);
+				_exit(err == -ENODEV ? 0 : -err);
+			}
+		}
+
+		usleep(300 * 1000);
+		ASSERT_EQ(0, mock_unbind(self->name));
+		for (i = 0; i < 4; i++) {
+			ASSERT_EQ(pids[i], waitpid(pids[i], &status, 0));
+			EXPECT_TRUE(WIFEXITED(status));
+			EXPECT_EQ(0, WEXITSTATUS(status));
+		}
+		ASSERT_EQ(0, mock_bind(self->name));
+	}
+}
+
+static int load_module(void)
+{
+	struct utsname uts;
+	char path[256];
+	int fd, err;
+
+	if (!access("/sbin/modprobe", X_OK))
+		return system("/sbin/modprobe i915") ? -EINVAL : 0;
+
+	uname(&uts);
+	snprintf(path, sizeof(path), "/lib/modules/%s/kernel/drivers/gpu/drm/i915/i915.ko",
+		 uts.release);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+
+	err = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+
+	return err;
+}
+
+static int unload_module(void)
+{
+	return syscall(SYS_delete_module, "i915", O_NONBLOCK) ? -errno : 0;
+}
+
+TEST(module)
+{
+	struct i915_node nodes[I915_NODES_MAX];
+	int i, count = i915_find_nodes(nodes);
+	long warnings = warn_count();
+	int fd, round;
+
+	if (!is_bound("i915-mock.12"))
+		SKIP(return, NO_MOCK_NODE);
+	if (access("/sys/module/i915/initstate", F_OK))
+		SKIP(return, "i915 is built in");
+	for (i = 0; i < count; i++) {
+		if (!nodes[i].mock)
+			SKIP(return, "%s is not a mock device: leaving i915 loaded", nodes[i].path);
+	}
+
+	for (round = 0; round < 3; round++) {
+		fd = open_node("i915-mock.12");
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, create_many(fd, 100));
+
+		/* An open file holds the module, unbound or not. */
+		EXPECT_EQ(-EWOULDBLOCK, unload_module());
+		ASSERT_EQ(0, mock_unbind("i915-mock.12"));
+		EXPECT_EQ(-EWOULDBLOCK, unload_module());
+		close(fd);
+
+		ASSERT_EQ(0, unload_module());
+		EXPECT_FALSE(is_bound("i915-mock.13"));
+		ASSERT_EQ(0, load_module());
+	}
+	EXPECT_EQ(warnings, warn_count());
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,330 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Builds a kernel with the mock i915 devices from this tree, boots it in QEMU
+# and runs the i915 selftests, or one command, in the guest. No Intel GPU and
+# nothing but the tree, a compiler with a static libc and QEMU are needed.
+
+set -ue -o pipefail
+
+test_dir=$(realpath "$(dirname "$0")")
+kernel_dir=$(realpath "$test_dir/../../../../../..")
+
+build_dir="$kernel_dir/.i915-vmtest"
+jobs=$(nproc)
+accel=auto
+smp=2
+limit=600
+log_dir=""
+kernel_log=""
+interactive=""
+busybox=""
+tmp_dir=""
+qemu_pid=""
+
+KSFT_FAIL=1
+KSFT_SKIP=4
+
+function usage() {
+	cat <<EOF
+usage: $0 [options] [command [argument...]]
+
+Runs every i915 selftest in the guest, or the given command with the test
+programs in its PATH. Exits with 0 if all is well, with 4 if something that it
+takes to build or boot is missing, and with 1 if a test fails, or is skipped,
+as the guest has all that the tests need, or if the kernel warns or dies.
+
+	-d dir		kernel build directory (default: .i915-vmtest in the tree)
+	-j jobs		for make (default: the number of CPUs)
+	-a accel	kvm, tcg, or auto: KVM if it boots this kernel (default)
+	-s cpus		of the guest (default: $smp)
+	-t seconds	after which the guest is ended (default: $limit)
+	-l dir		for the kernel log of each boot (default: the build directory)
+	-i		interactive: a shell in the guest, from a static busybox
+			in PATH or named by \$BUSYBOX
+	-h		this help
+EOF
+}
+
+function cleanup() {
+	[ -z "$qemu_pid" ] || kill "$qemu_pid" 2>/dev/null || true
+	[ -z "$tmp_dir" ] || rm -fr "$tmp_dir"
+}
+
+function say() {
+	echo "# vmtest: $*" >&2
+}
+
+function fail() {
+	say "$*"
+	exit $KSFT_FAIL
+}
+
+function skip() {
+	say "$*"
+	exit $KSFT_SKIP
+}
+
+function need() {
+	command -v "$1" >/dev/null || skip "no $1: install $2"
+}
+
+function kmake() {
+	make -C "$kernel_dir" O="$build_dir" ARCH=x86_64 -j"$jobs" "$@"
+}
+
+function show_progress() {
+	awk '/^  (AR|AS|CC|LD) / && ++n % 250 == 0 {
+		print "# vmtest: " n " files built" > "/dev/stderr"
+	}'
+}
+
+function build_kernel() {
+	local fragment="$tmp_dir/config" opt
+
+	cat "$test_dir/config" "$test_dir/vmtest.config" > "$fragment"
+
+	# Keep the time stamp of an unchanged config, so that nothing is rebuilt.
+	mkdir -p "$build_dir"
+	if ! cmp -s "$fragment" "$build_dir/vmtest.fragment" || [ ! -f "$build_dir/.config" ]; then
+		say "configuring in $build_dir"
+		rm -f "$build_dir/vmtest.fragment"
+		kmake -s KCONFIG_ALLCONFIG="$fragment" allnoconfig >/dev/null
+	fi
+	kmake -s olddefconfig >/dev/null
+
+	while read -r opt; do
+		[[ "$opt" != CONFIG_* ]] || grep -qxF "$opt" "$build_dir/.config" ||
+			fail "$opt did not survive olddefconfig: see what ${opt%=*} depends on"
+	done < "$fragment"
+	cp "$fragment" "$build_dir/vmtest.fragment"
+
+	say "building the kernel, $jobs jobs: minutes if it is the first time"
+	kmake bzImage modules | show_progress || fail "the kernel does not build"
+	kmake -s headers_install INSTALL_HDR_PATH="$build_dir/usr" >/dev/null ||
+		fail "headers_install failed"
+	kmake -s modules_install INSTALL_MOD_PATH="$tmp_dir/root" >/dev/null ||
+		fail "modules_install failed"
+}
+
+function build_tests() {
+	mkdir -p "$build_dir/selftests"
+	make -C "$test_dir" -s OUTPUT="$build_dir/selftests" LDFLAGS=-static \
+		KHDR_INCLUDES="-isystem $build_dir/usr/include" all ||
+		fail "the tests do not build (is there a static libc?)"
+	[ "$build_dir/vmtest_init" -nt "$test_dir/vmtest_init.c" ] ||
+		gcc -Wall -O2 -static -o "$build_dir/vmtest_init" "$test_dir/vmtest_init.c" ||
+		fail "vmtest_init.c does not build (is there a static libc?)"
+}
+
+# i915.ko and what it needs, in the order in which they load.
+function list_modules() {
+	local dir="$tmp_dir/root/lib/modules"
+
+	dir="$dir/$(ls "$dir")"
+	grep '/i915\.ko:' "$dir/modules.dep" | tr -d : | tr ' ' '\n' | tac |
+		sed "s|^|$dir/|"
+}
+
+function make_initrd() {
+	local list="$tmp_dir/cpio_list" file
+
+	printf '%s\n' "$@" > "$tmp_dir/command"
+	: > "$tmp_dir/modules"
+
+	cat > "$list" <<EOF
+dir /bin 0755 0 0
+dir /dev 0755 0 0
+dir /proc 0755 0 0
+dir /sys 0755 0 0
+dir /tmp 1777 0 0
+dir /selftests 0755 0 0
+nod /dev/console 0600 0 0 c 5 1
+file /init $build_dir/vmtest_init 0755 0 0
+file /command $tmp_dir/command 0644 0 0
+file /modules $tmp_dir/modules 0644 0 0
+EOF
+	if grep -qx CONFIG_DRM_I915=m "$build_dir/.config"; then
+		(cd "$tmp_dir/root" && find lib -type d | sort) |
+			sed 's|.*|dir /& 0755 0 0|' >> "$list"
+		list_modules | while read -r file; do
+			echo "${file#"$tmp_dir/root"}" >> "$tmp_dir/modules"
+			echo "file ${file#"$tmp_dir/root"} $file 0644 0 0" >> "$list"
+		done
+	fi
+	for file in "$build_dir"/selftests/*; do
+		[ ! -x "$file" ] || echo "file /selftests/${file##*/} $file 0755 0 0" >> "$list"
+	done
+	if [ -n "$interactive" ]; then
+		echo "file /bin/busybox $busybox 0755 0 0" >> "$list"
+		echo "slink /bin/sh busybox 0755 0 0" >> "$list"
+	fi
+
+	"$build_dir/usr/gen_init_cpio" "$list" > "$tmp_dir/initrd" ||
+		fail "gen_init_cpio failed"
+}
+
+# KVM can be there and still not run a guest: boot the kernel up to its panic
+# for want of a root file system, and be content with its banner.
+function find_accel() {
+	local log="$tmp_dir/probe.log"
+
+	[ "$accel" = auto ] || return 0
+	if [ -s "$build_dir/accel" ]; then
+		accel=$(< "$build_dir/accel")
+		return 0
+	fi
+
+	accel=tcg
+	if [ -w /dev/kvm ]; then
+		say "trying KVM for up to 10 seconds"
+		# In a subshell, for bash not to report how QEMU died.
+		( timeout -k 1 10 qemu-system-x86_64 -nodefaults -no-reboot -display none \
+			-m 1G -serial "file:$log" -accel kvm -cpu host \
+			-kernel "$kernel" -append "console=ttyS0 panic=-1" ||
+			true ) </dev/null >/dev/null 2>&1
+		! grep -q "Linux version" "$log" 2>/dev/null || accel=kvm
+	fi
+	say "using $accel"
+	echo "$accel" > "$build_dir/accel"
+}
+
+# run_guest command [argument...]
+function run_guest() {
+	local accel_opt=tcg,thread=multi cpu=max signal=on stdin=/dev/null status=0
+
+	if [ "$accel" = kvm ]; then
+		accel_opt=kvm
+		cpu=host
+	fi
+	if [ -n "$interactive" ]; then
+		signal=off
+		stdin=/dev/tty
+	fi
+
+	make_initrd "$@"
+	kernel_log="$log_dir/${1##*/}.log"
+	rm -f "$kernel_log"
+
+	# In the background, so that a signal ends it at once: see cleanup().
+	timeout --foreground -k 5 "$limit" \
+		qemu-system-x86_64 -nodefaults -no-reboot -display none \
+		-accel "$accel_opt" -cpu "$cpu" -smp "$smp,sockets=$smp" -m 1G \
+		-serial "file:$kernel_log" \
+		-chardev "stdio,id=test,signal=$signal,logfile=$tmp_dir/output" \
+		-serial chardev:test \
+		-kernel "$kernel" -initrd "$tmp_dir/initrd" \
+		-append "console=ttyS0 panic=-1 panic_on_warn=1 oops=panic" \
+		<"$stdin" &
+	qemu_pid=$!
+	wait "$qemu_pid" || status=$?
+	qemu_pid=""
+
+	check_log || return $KSFT_FAIL
+	if [ "$status" != 0 ]; then
+		say "QEMU ended with $status; 124 is for $limit seconds being over, see -t"
+		return $KSFT_FAIL
+	fi
+	if grep -Eq '^(ok|1\.\.0) .*# SKIP' "$tmp_dir/output"; then
+		say "a test was skipped, in a guest that has all it needs"
+		return $KSFT_FAIL
+	fi
+	return "$(guest_status)"
+}
+
+function guest_status() {
+	sed -n 's/.*vmtest: exit status \([0-9]*\).*/\1/p' "$kernel_log" | tail -n 1
+}
+
+function check_log() {
+	local splat='BUG:|WARNING:|Oops|KASAN:|UBSAN:|Kernel panic|INFO: (task|rcu)'
+
+	if [ ! -s "$kernel_log" ]; then
+		say "the guest printed nothing (accelerator $accel: try -a tcg)"
+		return 1
+	fi
+	if grep -Eq "$splat" "$kernel_log"; then
+		grep -E -m1 -A40 "$splat" "$kernel_log" >&2
+		say "the kernel complained: $kernel_log"
+		return 1
+	fi
+	if [ -z "$(guest_status)" ]; then
+		tail -n 20 "$kernel_log" >&2
+		say "the guest ended before the test did: $kernel_log"
+		return 1
+	fi
+}
+
+function run_all() {
+	local prog status result=0
+
+	for prog in $(sed -n 's/^TEST_GEN_PROGS .*=//p' "$test_dir/Makefile"); do
+		status=0
+		say "$prog"
+		run_guest "$prog" || status=$?
+		say "$prog ended with $status"
+		[ "$status" = 0 ] || result=$KSFT_FAIL
+	done
+
+	return $result
+}
+
+function main() {
+	local opt
+
+	while getopts 'hd:j:a:s:t:l:i' opt; do
+		case $opt in
+		d)	build_dir="$OPTARG" ;;
+		j)	jobs="$OPTARG" ;;
+		a)	accel="$OPTARG" ;;
+		s)	smp="$OPTARG" ;;
+		t)	limit="$OPTARG" ;;
+		l)	log_dir="$OPTARG" ;;
+		i)	interactive=1 ;;
+		h)	usage
+			exit 0 ;;
+		*)	usage >&2
+			exit $KSFT_FAIL ;;
+		esac
+	done
+	shift $((OPTIND - 1))
+
+	case $accel in
+	auto|kvm|tcg) ;;
+	*)	fail "-a $accel: the accelerators are kvm, tcg and auto" ;;
+	esac
+
+	need qemu-system-x86_64 "QEMU for x86 (qemu-system-x86)"
+	need gcc "gcc"
+	need make "GNU make"
+	need rsync "rsync, for headers_install"
+	need depmod "kmod"
+	if [ -n "$interactive" ]; then
+		busybox="${BUSYBOX:-$(command -v busybox || true)}"
+		[ -x "$busybox" ] || skip "no busybox: install busybox-static or set \$BUSYBOX"
+		limit=86400
+		[ $# -gt 0 ] || set -- sh
+	fi
+
+	build_dir=$(realpath -m "$build_dir")
+	log_dir=$(realpath -m "${log_dir:-$build_dir}")
+	kernel="$build_dir/arch/x86/boot/bzImage"
+	mkdir -p "$build_dir" "$log_dir"
+
+	tmp_dir=$(mktemp -d "${TMPDIR:-/tmp}/i915-vmtest.XXXXXXXX")
+	trap cleanup EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+
+	build_kernel
+	build_tests
+	find_accel
+
+	if [ $# -gt 0 ]; then
+		run_guest "$@"
+	else
+		run_all
+	fi
+}
+
+main "$@"
