@@ -7,6 +7,12 @@
 
 set -ue -o pipefail
 
+# depmod is not in every user's PATH
+PATH="$PATH:/usr/sbin:/sbin"
+
+# A make that calls this means its flags and variables for itself.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES
+
 test_dir=$(realpath "$(dirname "$0")")
 kernel_dir=$(realpath "$test_dir/../../../../../..")
 
