@@ -35,7 +35,7 @@ static int write_file(const char *path, const char *text)
 	return err;
 }
 
-static long warn_count(void)
+static long kernel_warnings(void)
 {
 	FILE *file = fopen("/sys/kernel/warn_count", "r");
 	long count = -1;
@@ -134,13 +134,13 @@ FIXTURE_SETUP(unplug)
 	if (access(DRIVER_DIR "/unbind", W_OK))
 		SKIP(return, "cannot unbind devices: be root");
 
-	self->warnings = warn_count();
+	self->warnings = kernel_warnings();
 	ASSERT_LE(0, self->warnings);
 }
 
 FIXTURE_TEARDOWN(unplug)
 {
-	EXPECT_EQ(self->warnings, warn_count());
+	EXPECT_EQ(self->warnings, kernel_warnings());
 	if (!is_bound(self->name))
 		mock_bind(self->name);
 }
@@ -258,7 +258,7 @@ TEST(module)
 {
 	struct i915_node nodes[I915_NODES_MAX];
 	int i, count = i915_find_nodes(nodes);
-	long warnings = warn_count();
+	long warnings = kernel_warnings();
 	int fd, round;
 
 	if (!is_bound("i915-mock.12"))
@@ -285,7 +285,7 @@ TEST(module)
 		EXPECT_FALSE(is_bound("i915-mock.13"));
 		ASSERT_EQ(0, load_module());
 	}
-	EXPECT_EQ(warnings, warn_count());
+	EXPECT_EQ(warnings, kernel_warnings());
 }
 
 TEST_HARNESS_MAIN
