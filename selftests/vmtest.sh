@@ -226,11 +226,13 @@ function run_guest() {
 	wait "$qemu_pid" || status=$?
 	qemu_pid=""
 
+	case $status in
+	0)	;;
+	124|137) say "the guest was ended after $limit seconds, -t gives it more" ;;
+	*)	say "QEMU ended with $status" ;;
+	esac
 	check_log || return $KSFT_FAIL
-	if [ "$status" != 0 ]; then
-		say "QEMU ended with $status; 124 is for $limit seconds being over, see -t"
-		return $KSFT_FAIL
-	fi
+	[ "$status" = 0 ] || return $KSFT_FAIL
 	if grep -Eq '^(ok|1\.\.0) .*# SKIP' "$tmp_dir/output"; then
 		say "a test was skipped, in a guest that has all it needs"
 		return $KSFT_FAIL
