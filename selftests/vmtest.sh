@@ -109,7 +109,7 @@ function build_kernel() {
 	kmake bzImage modules | show_progress || fail "the kernel does not build"
 	kmake -s headers_install INSTALL_HDR_PATH="$build_dir/usr" >/dev/null ||
 		fail "headers_install failed"
-	kmake -s modules_install INSTALL_MOD_PATH="$tmp_dir/root" >/dev/null ||
+	kmake -s modules_install INSTALL_MOD_PATH="$tmp_dir/install" >/dev/null ||
 		fail "modules_install failed"
 }
 
@@ -125,7 +125,7 @@ function build_tests() {
 
 # i915.ko and what it needs, in the order in which they load.
 function list_modules() {
-	local dir="$tmp_dir/root/lib/modules"
+	local dir="$tmp_dir/install/lib/modules"
 
 	dir="$dir/$(ls "$dir")"
 	grep '/i915\.ko:' "$dir/modules.dep" | tr -d : | tr ' ' '\n' | tac |
@@ -151,11 +151,11 @@ file /command $tmp_dir/command 0644 0 0
 file /modules $tmp_dir/modules 0644 0 0
 EOF
 	if grep -qx CONFIG_DRM_I915=m "$build_dir/.config"; then
-		(cd "$tmp_dir/root" && find lib -type d | sort) |
+		(cd "$tmp_dir/install" && find lib -type d | sort) |
 			sed 's|.*|dir /& 0755 0 0|' >> "$list"
 		list_modules | while read -r file; do
-			echo "${file#"$tmp_dir/root"}" >> "$tmp_dir/modules"
-			echo "file ${file#"$tmp_dir/root"} $file 0644 0 0" >> "$list"
+			echo "${file#"$tmp_dir/install"}" >> "$tmp_dir/modules"
+			echo "file ${file#"$tmp_dir/install"} $file 0644 0 0" >> "$list"
 		done
 	fi
 	for file in "$build_dir"/selftests/*; do
