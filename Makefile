@@ -9,6 +9,9 @@ THREADS	?= 2
 PROCS	?= 2
 ACCEL	?= auto
 SMP	?= 2
+FULL	?=
+MODULE	?=
+PARTS	?=
 
 # One folder for each kernel that the series is put on.
 NAME	:= $(if $(LINUX),$(notdir $(abspath $(LINUX)))-$(firstword $(shell echo '$(abspath $(LINUX))' | cksum)),linux-7.3)
@@ -25,13 +28,17 @@ export CCACHE_NOHASHDIR := 1
 
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test tree refresh kunit kselftest shell deps clean
+.PHONY: help run test tree refresh check mbox kunit kselftest mock-selftests shell deps clean
 
 help:
 	@echo 'make run        spam contexts on an i915 without a GPU, in QEMU'
 	@echo 'make test       every test there is'
 	@echo 'make kunit      the KUnit suites'
 	@echo 'make kselftest  the kselftests, in QEMU'
+	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more'
+	@echo 'make mock-selftests'
+	@echo '                the selftests inside the driver, MODULE= names another i915.ko'
+	@echo 'make mbox       the series as it would be mailed: build/results/series.mbox'
 	@echo 'make shell      a prompt in the guest, with the kselftests in PATH'
 	@echo 'make tree       the kernel with the series as git commits: $(TREE)'
 	@echo 'make refresh    export the commits of that tree back to patches/'
@@ -59,6 +66,16 @@ kunit: tree
 kselftest: tree
 	@mkdir -p '$(RESULTS)'
 	@$(VMTEST) -l '$(RESULTS)' | tee '$(RESULTS)/kselftest.tap'
+
+check: tree
+	@scripts/deps b4 coccinelle
+	@FULL='$(FULL)' scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
+
+mbox: tree
+	@scripts/mbox '$(TREE)' '$(RESULTS)/series.mbox'
+
+mock-selftests: tree
+	@$(VMTEST) -l '$(RESULTS)/$(notdir $(MODULE))' $(if $(MODULE),-k '$(MODULE)') mock_selftests
 
 shell: tree
 	@scripts/busybox '$(WORK)/busybox'

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the i915 selftests share: finding the DRM nodes of the driver, mock or
- * hardware, calling its context ioctls and reading its context counters.
+ * hardware, calling its context ioctls, reading its context counters, loading
+ * and unloading it.
  */
 #ifndef I915_NODE_H
 #define I915_NODE_H
@@ -15,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <drm/drm.h>
@@ -153,6 +156,56 @@ static inline int i915_context_destroy(int fd, unsigned int id)
 	struct drm_i915_gem_context_destroy destroy = { .ctx_id = id };
 
 	return ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_DESTROY, &destroy) ? -errno : 0;
+}
+
+/* With modprobe where there is one; the guest of vmtest.sh has none. */
+static inline int i915_load_module(const char *params)
+{
+	char command[256], path[256];
+	struct utsname uts;
+	int fd, err;
+
+	if (!access("/sbin/modprobe", X_OK)) {
+		snprintf(command, sizeof(command), "/sbin/modprobe i915 %s", params);
+		return system(command) ? -EINVAL : 0;
+	}
+
+	uname(&uts);
+	snprintf(path, sizeof(path), "/lib/modules/%s/kernel/drivers/gpu/drm/i915/i915.ko",
+		 uts.release);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+
+	err = syscall(SYS_finit_module, fd, params, 0) ? -errno : 0;
+	close(fd);
+
+	return err;
+}
+
+static inline int i915_unload_module(void)
+{
+	return syscall(SYS_delete_module, "i915", O_NONBLOCK) ? -errno : 0;
+}
+
+/* Why i915 cannot be unloaded and loaded again for a test, or NULL. */
+static inline const char *i915_module_in_use(void)
+{
+	struct i915_node nodes[I915_NODES_MAX];
+	int i, count = i915_find_nodes(nodes);
+
+	if (access("/sys/module/i915", F_OK))
+		return "i915 is not loaded";
+	if (access("/sys/module/i915/initstate", F_OK))
+		return "i915 is built in";
+	if (geteuid())
+		return "cannot unload i915: be root";
+	for (i = 0; i < count; i++) {
+		if (!nodes[i].mock)
+			return "i915 drives hardware: leaving it loaded";
+	}
+
+	return NULL;
 }
 
 #endif /* I915_NODE_H */

@@ -9,8 +9,6 @@
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #include "../../../kselftest_harness.h"
@@ -227,48 +225,16 @@ TEST_F(unplug, running_spammers)
 	}
 }
 
-static int load_module(void)
-{
-	struct utsname uts;
-	char path[256];
-	int fd, err;
-
-	if (!access("/sbin/modprobe", X_OK))
-		return system("/sbin/modprobe i915") ? -EINVAL : 0;
-
-	uname(&uts);
-	snprintf(path, sizeof(path), "/lib/modules/%s/kernel/drivers/gpu/drm/i915/i915.ko",
-		 uts.release);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-
-	err = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-
-	return err;
-}
-
-static int unload_module(void)
-{
-	return syscall(SYS_delete_module, "i915", O_NONBLOCK) ? -errno : 0;
-}
-
 TEST(module)
 {
-	struct i915_node nodes[I915_NODES_MAX];
-	int i, count = i915_find_nodes(nodes);
+	const char *in_use = i915_module_in_use();
 	long warnings = kernel_warnings();
 	int fd, round;
 
 	if (!is_bound("i915-mock.12"))
 		SKIP(return, NO_MOCK_NODE);
-	if (access("/sys/module/i915/initstate", F_OK))
-		SKIP(return, "i915 is built in");
-	for (i = 0; i < count; i++) {
-		if (!nodes[i].mock)
-			SKIP(return, "%s is not a mock device: leaving i915 loaded", nodes[i].path);
-	}
+	if (in_use)
+		SKIP(return, "%s", in_use);
 
 	for (round = 0; round < 3; round++) {
 		fd = open_node("i915-mock.12");
@@ -276,14 +242,14 @@ TEST(module)
 		ASSERT_EQ(0, create_many(fd, 100));
 
 		/* An open file holds the module, unbound or not. */
-		EXPECT_EQ(-EWOULDBLOCK, unload_module());
+		EXPECT_EQ(-EWOULDBLOCK, i915_unload_module());
 		ASSERT_EQ(0, mock_unbind("i915-mock.12"));
-		EXPECT_EQ(-EWOULDBLOCK, unload_module());
+		EXPECT_EQ(-EWOULDBLOCK, i915_unload_module());
 		close(fd);
 
-		ASSERT_EQ(0, unload_module());
+		ASSERT_EQ(0, i915_unload_module());
 		EXPECT_FALSE(is_bound("i915-mock.13"));
-		ASSERT_EQ(0, load_module());
+		ASSERT_EQ(0, i915_load_module(""));
 	}
 	EXPECT_EQ(warnings, kernel_warnings());
 }

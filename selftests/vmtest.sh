@@ -23,6 +23,7 @@ smp=2
 limit=600
 log_dir=""
 kernel_log=""
+module=""
 interactive=""
 busybox=""
 tmp_dir=""
@@ -46,6 +47,8 @@ as the guest has all that the tests need, or if the kernel warns or dies.
 	-s cpus		of the guest (default: $smp)
 	-t seconds	after which the guest is ended (default: $limit)
 	-l dir		for the kernel log of each boot (default: the build directory)
+	-k i915.ko	a module to load in place of the one that was built, such
+			as that of a tree to compare with
 	-i		interactive: a shell in the guest, from a static busybox
 			in PATH or named by \$BUSYBOX
 	-h		this help
@@ -155,6 +158,8 @@ EOF
 			sed 's|.*|dir /& 0755 0 0|' >> "$list"
 		list_modules | while read -r file; do
 			echo "${file#"$tmp_dir/install"}" >> "$tmp_dir/modules"
+			[[ -z "$module" || "$file" != */i915.ko ]] ||
+				cp "$module" "$file"
 			echo "file ${file#"$tmp_dir/install"} $file 0644 0 0" >> "$list"
 		done
 	fi
@@ -280,7 +285,7 @@ function run_all() {
 function main() {
 	local opt
 
-	while getopts 'hd:j:a:s:t:l:i' opt; do
+	while getopts 'hd:j:a:s:t:l:k:i' opt; do
 		case $opt in
 		d)	build_dir="$OPTARG" ;;
 		j)	jobs="$OPTARG" ;;
@@ -288,6 +293,7 @@ function main() {
 		s)	smp="$OPTARG" ;;
 		t)	limit="$OPTARG" ;;
 		l)	log_dir="$OPTARG" ;;
+		k)	module="$OPTARG" ;;
 		i)	interactive=1 ;;
 		h)	usage
 			exit 0 ;;
@@ -301,6 +307,8 @@ function main() {
 	auto|kvm|tcg) ;;
 	*)	fail "-a $accel: the accelerators are kvm, tcg and auto" ;;
 	esac
+
+	[ -z "$module" ] || [ -r "$module" ] || fail "-k $module: no such file"
 
 	need qemu-system-x86_64 "QEMU for x86 (qemu-system-x86)"
 	need gcc "gcc"

@@ -1,0 +1,43 @@
+# Sourced: packages of another Debian suite, downloaded through an apt of their
+# own, signatures checked, from the mirror this machine already uses. What the
+# system has installed, and its own apt lists, are not touched.
+#
+# suite_setup SUITE DIR, then suite_apt COMMAND [argument...] as often as needed
+
+suite_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+suite_apt() {
+	suite_tool=$1
+	shift
+	"$suite_tool" -q -o Dir::Etc::SourceList="$suite_dir/sources.list" \
+		-o Dir::Etc::SourceParts=/dev/null \
+		-o Dir::State::Lists="$suite_dir/lists" -o Dir::Cache="$suite_dir/cache" \
+		-o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)" \
+		-o Acquire::Retries=3 "$@"
+}
+
+suite_setup() {
+	suite_dir=$2
+	mkdir -p "$suite_dir/lists/partial" "$suite_dir/cache/archives/partial"
+
+	[ -f "$suite_keyring" ] || {
+		echo "no $suite_keyring: install debian-archive-keyring" >&2
+		return 1
+	}
+
+	# Every archive that apt knows; one of them carries the suite.
+	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
+		sort -u > "$suite_dir/mirrors"
+	while read -r suite_mirror; do
+		echo "deb [signed-by=$suite_keyring] $suite_mirror $1 main" \
+			> "$suite_dir/sources.list"
+		if suite_apt apt-get update >"$suite_dir/log" 2>&1 &&
+		   ! grep -q '^[EW]:' "$suite_dir/log"; then
+			return 0
+		fi
+	done < "$suite_dir/mirrors"
+
+	tail -n 3 "$suite_dir/log" >&2
+	echo "none of apt's mirrors answers with $1: check the network and /etc/apt, then try again" >&2
+	return 1
+}
