@@ -32,7 +32,14 @@ static int print_messages(int fd)
 	int count = 0;
 	ssize_t len;
 
-	while ((len = read(fd, record, sizeof(record) - 1)) > 0) {
+	for (;;) {
+		len = read(fd, record, sizeof(record) - 1);
+		/* Overwritten before it was read */
+		if (len < 0 && errno == EPIPE)
+			continue;
+		if (len <= 0)
+			break;
+
 		record[len] = '\0';
 		text = strstr(record, ";i915: Running ");
 		if (!text)
