@@ -12,6 +12,8 @@ SMP	?= 2
 FULL	?=
 MODULE	?=
 PARTS	?=
+KASAN	?=
+MUTANTS	?=
 
 # One folder for each kernel that the series is put on.
 NAME	:= $(if $(LINUX),$(notdir $(abspath $(LINUX)))-$(firstword $(shell echo '$(abspath $(LINUX))' | cksum)),linux-7.3)
@@ -28,12 +30,15 @@ export CCACHE_NOHASHDIR := 1
 
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test tree refresh check mbox kunit kselftest mock-selftests shell deps clean
+.PHONY: help run test tree refresh check mbox kunit mutants coverage kselftest mock-selftests \
+	shell deps clean
 
 help:
 	@echo 'make run        spam contexts on an i915 without a GPU, in QEMU'
 	@echo 'make test       every test there is'
-	@echo 'make kunit      the KUnit suites'
+	@echo 'make kunit      the KUnit suites, KASAN=1 under KASAN'
+	@echo 'make mutants    does KUnit notice wrong changes to the driver? MUTANTS= names some'
+	@echo 'make coverage   which lines KUnit runs of those that make and free contexts'
 	@echo 'make kselftest  the kselftests, in QEMU'
 	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more'
 	@echo 'make mock-selftests'
@@ -60,8 +65,21 @@ run: tree
 test: tree
 	@scripts/test '$(TREE)' '$(RESULTS)'
 
+KUNIT_TESTS := drivers/gpu/drm/i915/gem/tests
 kunit: tree
-	@scripts/kunit '$(TREE)' '$(WORK)/kunit' '$(RESULTS)'
+	@mkdir -p '$(RESULTS)'
+ifeq ($(KASAN),)
+	@scripts/kunit '$(TREE)' '$(WORK)/kunit' '$(RESULTS)' | tee '$(RESULTS)/kunit.txt'
+else
+	@scripts/kunit '$(TREE)' '$(WORK)/kunit-kasan' '$(RESULTS)/kasan' \
+		--kunitconfig=$(KUNIT_TESTS)/kasan.config | tee '$(RESULTS)/kunit-kasan.txt'
+endif
+
+mutants: tree
+	@scripts/mutants '$(TREE)' '$(WORK)/mutants' '$(RESULTS)' $(MUTANTS)
+
+coverage: tree
+	@scripts/coverage '$(TREE)' '$(WORK)/coverage' '$(RESULTS)'
 
 kselftest: tree
 	@mkdir -p '$(RESULTS)'

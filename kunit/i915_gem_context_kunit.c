@@ -1,474 +1,715 @@
 // SPDX-License-Identifier: MIT
 /*
- * How released GEM contexts get freed, on a mock device.
+ * What clients make with the context ioctls and what comes back: contexts, ids
+ * and references, on a mock device for each of the two ways of making a context.
  */
 
-#include <kunit/test.h>
-
-#include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
-#include <linux/kthread.h>
-#include <linux/workqueue.h>
+#include <linux/kprobes.h>
+#include <linux/mman.h>
+#include <linux/tracepoint.h>
+#include <linux/uaccess.h>
+#include <linux/xarray.h>
 
-#include <drm/drm_syncobj.h>
+#include <drm/drm_file.h>
 
 #include "gem/i915_gem_context_types.h"
-#include "gem/selftests/mock_context.h"
+#include "gt/intel_gt.h"
+#include "gt/intel_gtt.h"
+#include "i915_drm_client.h"
 #include "i915_drv.h"
+#include "i915_file_private.h"
 
-struct context_test {
-	const struct i915_gem_context_test_ops *ops;
-	struct drm_i915_private *i915;
+#include "i915_gem_context_mock.h"
+
+#define MOCK_INFO(ver_) { \
+	.__runtime.graphics.ip.ver = (ver_), \
+	.__runtime.page_sizes = I915_GTT_PAGE_SIZE_4K, \
+	.__runtime.ppgtt_type = INTEL_PPGTT_FULL, \
+	.__runtime.ppgtt_size = 48, \
+	.memory_regions = BIT(INTEL_REGION_SMEM), \
+	.platform_engine_mask = BIT(RCS0), \
+	.has_logical_ring_contexts = 1, \
+	.max_pat_index = 3, \
+	.cachelevel_to_pat = { \
+		[I915_CACHE_NONE]   = 0, \
+		[I915_CACHE_LLC]    = 1, \
+		[I915_CACHE_L3_LLC] = 2, \
+		[I915_CACHE_WT]     = 3, \
+	}, \
+}
+
+struct creation_path {
+	const char *description;
+	struct intel_device_info info;
 };
 
-/* A context, and a reference of its own to what the context gives back last. */
-struct tracked_context {
-	struct i915_gem_context *ctx;
-	struct drm_syncobj *syncobj;
+static const struct creation_path creation_paths[] = {
+	{ .description = "made by the first use", .info = MOCK_INFO(12) },
+	{ .description = "made by the create ioctl", .info = MOCK_INFO(13) },
 };
 
-/* A work item that occupies the ordered workqueue until it is told to end. */
-struct blocker {
-	struct work_struct work;
-	struct completion end;
+KUNIT_ARRAY_PARAM_DESC(creation_path, creation_paths, description);
+
+static bool made_by_first_use(struct kunit *test)
+{
+	return test->param_value == &creation_paths[0];
+}
+
+/* An open file of the mock device. */
+struct mock_client {
+	struct mock_device *mock;
+	struct list_head link; /* in mock_device.clients */
+	struct drm_file *file;
 };
 
-/* A work item that lets others have their turn, but never leaves the queue. */
-struct requeuer {
-	struct work_struct work;
-	struct workqueue_struct *wq;
-	bool end;
+/* What is there as long as somebody has it, and must go back to what it was. */
+struct census {
+	unsigned long alive;
+	unsigned int client_refs, pid_refs, ggtt_refs, vm_refs;
+	unsigned int ids, proto_ids, vm_ids;
 };
 
-/* A call of i915_gem_flush_workqueue() in a thread of its own. */
-struct flusher {
-	struct context_test *ct;
-	struct completion done;
+static struct drm_i915_file_private *client_fpriv(struct mock_client *client)
+{
+	return client->file->driver_priv;
+}
+
+static void client_close(struct mock_client *client)
+{
+	struct mock_device *mock = client->mock;
+
+	list_del(&client->link);
+	mock->ops->postclose(mock->i915, client->file);
+}
+
+static struct mock_client *client_open(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct mock_client *client;
+
+	client = kunit_kzalloc(test, sizeof(*client), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, client);
+	client->mock = mock;
+	client->file = kunit_kzalloc(test, sizeof(*client->file), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, client->file);
+
+	KUNIT_ASSERT_EQ(test, mock->ops->open(mock->i915, client->file), 0);
+	list_add(&client->link, &mock->clients);
+
+	return client;
+}
+
+static int create_context(struct mock_client *client, u64 extensions, u32 *id)
+{
+	struct drm_i915_gem_context_create_ext args = {
+		.flags = I915_CONTEXT_CREATE_FLAGS_SINGLE_TIMELINE,
+		.extensions = extensions,
+	};
+	int err;
+
+	if (extensions)
+		args.flags |= I915_CONTEXT_CREATE_FLAGS_USE_EXTENSIONS;
+
+	err = client->mock->ops->context_create(&client->mock->i915->drm, &args, client->file);
+	*id = args.ctx_id;
+
+	return err;
+}
+
+static int use_context(struct mock_client *client, u32 id)
+{
+	struct drm_i915_gem_context_param args = {
+		.ctx_id = id,
+		.param = I915_CONTEXT_PARAM_PRIORITY,
+	};
+
+	return client->mock->ops->context_getparam(&client->mock->i915->drm, &args,
+						   client->file);
+}
+
+static int destroy_context(struct mock_client *client, u32 id)
+{
+	struct drm_i915_gem_context_destroy args = { .ctx_id = id };
+
+	return client->mock->ops->context_destroy(&client->mock->i915->drm, &args,
+						  client->file);
+}
+
+static u32 create_vm(struct kunit *test, struct mock_client *client)
+{
+	struct drm_i915_gem_vm_control args = {};
+
+	KUNIT_ASSERT_EQ(test, client->mock->ops->vm_create(&client->mock->i915->drm, &args,
+							   client->file), 0);
+
+	return args.vm_id;
+}
+
+static int destroy_vm(struct mock_client *client, u32 id)
+{
+	struct drm_i915_gem_vm_control args = { .vm_id = id };
+
+	return client->mock->ops->vm_destroy(&client->mock->i915->drm, &args, client->file);
+}
+
+static struct i915_gem_context *find_context(struct mock_client *client, u32 id)
+{
+	return xa_load(&client_fpriv(client)->context_xa, id);
+}
+
+/* The user memory for a chain of two extensions: an engine map and a vm. */
+struct extensions {
+	struct drm_i915_gem_context_create_ext_setparam set_engines, set_vm;
+	struct i915_context_param_engines engines;
+	struct i915_engine_class_instance engine;
 };
 
-static void put_syncobj(void *syncobj)
+static u64 build_extensions(struct kunit *test, u32 vm_id)
 {
-	drm_syncobj_put(syncobj);
+	struct extensions ext = {
+		.set_engines = {
+			.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
+			.param.param = I915_CONTEXT_PARAM_ENGINES,
+			.param.size = sizeof(ext.engines) + sizeof(ext.engine),
+		},
+		.set_vm = {
+			.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
+			.param.param = I915_CONTEXT_PARAM_VM,
+			.param.value = vm_id,
+		},
+		.engine = { .engine_class = I915_ENGINE_CLASS_RENDER },
+	};
+	unsigned long addr;
+
+	addr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NE(test, addr, 0);
+	KUNIT_ASSERT_LT(test, addr, (unsigned long)TASK_SIZE);
+
+	ext.set_engines.param.value = addr + offsetof(struct extensions, engines);
+	if (vm_id)
+		ext.set_engines.base.next_extension = addr + offsetof(struct extensions, set_vm);
+	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &ext, sizeof(ext)), 0);
+
+	return addr + offsetof(struct extensions, set_engines);
 }
 
-/* What counts the contexts that are not freed: each holds a reference. */
-static struct drm_syncobj *counter_create(struct kunit *test)
+static unsigned int count_entries(struct xarray *xa)
 {
-	struct drm_syncobj *counter;
+	unsigned int count = 0;
+	XA_STATE(xas, xa, 0);
+	void *entry;
 
-	KUNIT_ASSERT_EQ(test, drm_syncobj_create(&counter, 0, NULL), 0);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, put_syncobj, counter), 0);
+	/* Unlike xa_for_each(), this sees reserved ids too */
+	xas_lock(&xas);
+	xas_for_each(&xas, entry, ULONG_MAX)
+		count++;
+	xas_unlock(&xas);
 
-	return counter;
+	return count;
 }
 
-static unsigned int counter_read(const struct drm_syncobj *counter)
+/* Counts when everything has come back that was given up before. */
+static struct census take_census(struct mock_client *client, u32 vm_id)
 {
-	return kref_read(&counter->refcount) - 1;
+	struct drm_i915_file_private *fpriv = client_fpriv(client);
+	struct drm_i915_private *i915 = client->mock->i915;
+	struct i915_address_space *vm;
+
+	client->mock->ops->flush(i915);
+
+	vm = xa_load(&fpriv->vm_xa, vm_id);
+	return (struct census) {
+		.alive = i915->gem.contexts.stats.created - i915->gem.contexts.stats.freed,
+		.client_refs = kref_read(&fpriv->client->kref),
+		.pid_refs = refcount_read(&task_pid(current)->count),
+		.ggtt_refs = kref_read(&to_gt(i915)->vm->ref),
+		.vm_refs = vm ? kref_read(&vm->ref) : 0,
+		.ids = count_entries(&fpriv->context_xa),
+		.proto_ids = count_entries(&fpriv->proto_context_xa),
+		.vm_ids = count_entries(&fpriv->vm_xa),
+	};
 }
 
-static struct i915_gem_context *
-counted_context_create(struct kunit *test, struct drm_syncobj *counter)
+static void expect_same(struct kunit *test, const char *when,
+			const struct census *before, const struct census *after)
 {
-	struct context_test *ct = test->priv;
-	struct i915_gem_context *ctx;
-
-	ctx = ct->ops->create(ct->i915);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, ctx);
-
-	drm_syncobj_get(counter);
-	ctx->syncobj = counter;
-
-	return ctx;
+	KUNIT_EXPECT_EQ_MSG(test, before->alive, after->alive, "%s", when);
+	KUNIT_EXPECT_EQ_MSG(test, before->client_refs, after->client_refs, "%s", when);
+	/* Each context holds one; so may, for as long as it likes, procfs */
+	KUNIT_EXPECT_LT_MSG(test, after->pid_refs, before->pid_refs + 4, "%s", when);
+	KUNIT_EXPECT_EQ_MSG(test, before->ggtt_refs, after->ggtt_refs, "%s", when);
+	KUNIT_EXPECT_EQ_MSG(test, before->vm_refs, after->vm_refs, "%s", when);
+	KUNIT_EXPECT_EQ_MSG(test, before->ids, after->ids, "%s", when);
+	KUNIT_EXPECT_EQ_MSG(test, before->proto_ids, after->proto_ids, "%s", when);
+	KUNIT_EXPECT_EQ_MSG(test, before->vm_ids, after->vm_ids, "%s", when);
 }
 
-static void tracked_context_create(struct kunit *test, struct tracked_context *t)
+static unsigned long waiting(struct mock_client *client)
 {
-	t->syncobj = counter_create(test);
-	t->ctx = counted_context_create(test, t->syncobj);
+	struct i915_gem_contexts_stats *stats = &client->mock->i915->gem.contexts.stats;
+
+	return stats->closed - stats->freed;
 }
 
-static bool tracked_context_is_freed(const struct tracked_context *t)
+static int creation_path_init(struct kunit *test)
 {
-	return !counter_read(t->syncobj);
-}
+	const struct creation_path *path = test->param_value;
+	struct mock_device *mock;
+	int err;
 
-static void blocker_fn(struct work_struct *work)
-{
-	struct blocker *b = container_of(work, typeof(*b), work);
+	err = mock_device_test_init_for(test, &path->info);
+	if (err)
+		return err;
 
-	wait_for_completion(&b->end);
-}
-
-static void blocker_end(void *blocker)
-{
-	struct blocker *b = blocker;
-
-	complete(&b->end);
-	flush_work(&b->work);
-}
-
-static struct blocker *blocker_start(struct kunit *test)
-{
-	struct context_test *ct = test->priv;
-	struct blocker *b;
-
-	b = kunit_kzalloc(test, sizeof(*b), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, b);
-
-	init_completion(&b->end);
-	INIT_WORK(&b->work, blocker_fn);
-	queue_work(ct->i915->wq, &b->work);
-
-	/* Also if an assertion ends the test before blocker_stop() */
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, blocker_end, b), 0);
-
-	return b;
-}
-
-static void blocker_stop(struct kunit *test, struct blocker *b)
-{
-	kunit_release_action(test, blocker_end, b);
-}
-
-static void requeuer_fn(struct work_struct *work)
-{
-	struct requeuer *r = container_of(work, typeof(*r), work);
-
-	fsleep(1000);
-	if (!READ_ONCE(r->end))
-		queue_work(r->wq, &r->work);
-}
-
-static void requeuer_end(void *requeuer)
-{
-	struct requeuer *r = requeuer;
-
-	WRITE_ONCE(r->end, true);
-	cancel_work_sync(&r->work);
-}
-
-static struct requeuer *requeuer_start(struct kunit *test)
-{
-	struct context_test *ct = test->priv;
-	struct requeuer *r;
-
-	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, r);
-
-	r->wq = ct->i915->wq;
-	INIT_WORK(&r->work, requeuer_fn);
-	queue_work(r->wq, &r->work);
-
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, requeuer_end, r), 0);
-
-	return r;
-}
-
-static void requeuer_stop(struct kunit *test, struct requeuer *r)
-{
-	kunit_release_action(test, requeuer_end, r);
-}
-
-static int flusher_fn(void *flusher)
-{
-	struct flusher *f = flusher;
-
-	f->ct->ops->flush(f->ct->i915);
-	complete_all(&f->done);
+	mock = test->priv;
+	DRIVER_CAPS(mock->i915)->has_logical_contexts = true;
 
 	return 0;
 }
 
-static void flusher_wait(void *flusher)
+static void creation_path_exit(struct kunit *test)
 {
-	struct flusher *f = flusher;
+	struct mock_device *mock = test->priv;
+	struct mock_client *client, *cn;
 
-	wait_for_completion(&f->done);
+	if (!mock)
+		return;
+
+	mock_device_unblock_queue(mock);
+	list_for_each_entry_safe(client, cn, &mock->clients, link)
+		client_close(client);
+	mock_device_test_exit(test);
 }
 
-static struct flusher *flusher_start(struct kunit *test)
+/* Ids, contexts and what these reference come back, used or not. */
+static void context_all_comes_back(struct kunit *test)
 {
-	struct task_struct *task;
-	struct flusher *f;
-
-	f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, f);
-
-	f->ct = test->priv;
-	init_completion(&f->done);
-	task = kthread_run(flusher_fn, f, "i915-flusher");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, flusher_wait, f), 0);
-
-	return f;
-}
-
-static void destroy_device(void *context_test)
-{
-	struct context_test *ct = context_test;
-
-	ct->ops->destroy_device(ct->i915);
-}
-
-static int context_test_init(struct kunit *test)
-{
-	struct context_test *ct;
-
-	ct = kunit_kzalloc(test, sizeof(*ct), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, ct);
-
-	ct->ops = &i915_gem_context_test_ops;
-	ct->i915 = ct->ops->create_device();
-	KUNIT_ASSERT_NOT_NULL(test, ct->i915);
-	test->priv = ct;
-
-	return kunit_add_action_or_reset(test, destroy_device, ct);
-}
-
-/* The last put leaves the context to the worker, and the worker frees it. */
-static void context_freed_by_worker(struct kunit *test)
-{
-	struct context_test *ct = test->priv;
-	struct tracked_context t;
-	struct blocker *b;
-
-	tracked_context_create(test, &t);
-
-	b = blocker_start(test);
-	ct->ops->close(t.ctx);
-	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(&t));
-	blocker_stop(test, b);
-
-	flush_workqueue(ct->i915->wq);
-	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(&t));
-}
-
-/* The last put may come with interrupts off and a spinlock held. */
-static void context_put_in_atomic(struct kunit *test)
-{
-	struct context_test *ct = test->priv;
-	struct i915_gem_contexts *gc = &ct->i915->gem.contexts;
-	struct tracked_context t;
-	unsigned long flags;
-	bool freed;
-
-	tracked_context_create(test, &t);
-	kref_get(&t.ctx->ref);
-	ct->ops->close(t.ctx);
-
-	spin_lock_irqsave(&gc->lock, flags);
-	kref_put(&t.ctx->ref, ct->ops->release);
-	freed = tracked_context_is_freed(&t);
-	spin_unlock_irqrestore(&gc->lock, flags);
-	KUNIT_EXPECT_FALSE(test, freed);
-
-	flush_workqueue(ct->i915->wq);
-	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(&t));
-}
-
-/* One run of the worker frees all that was released before it came to run. */
-static void context_one_worker_run_per_batch(struct kunit *test)
-{
-	struct context_test *ct = test->priv;
-	struct i915_gem_contexts *gc = &ct->i915->gem.contexts;
-	struct tracked_context t[16];
-	struct blocker *b;
-	long runs;
+	struct mock_client *client = client_open(test);
+	const u32 vm_id = create_vm(test, client);
+	const u64 extensions = build_extensions(test, vm_id);
+	struct census before, after;
+	u32 id[8];
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(t); i++)
-		tracked_context_create(test, &t[i]);
+	before = take_census(client, vm_id);
 
-	flush_workqueue(ct->i915->wq);
-	runs = atomic_long_read(&gc->worker_runs);
-
-	b = blocker_start(test);
-	for (i = 0; i < ARRAY_SIZE(t); i++)
-		ct->ops->close(t[i].ctx);
-	blocker_stop(test, b);
-	flush_workqueue(ct->i915->wq);
-
-	for (i = 0; i < ARRAY_SIZE(t); i++)
-		KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(&t[i]));
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&gc->worker_runs) - runs, 1);
-}
-
-/* With the workqueue blocked, each creation frees the two oldest contexts. */
-static void context_reaped_by_creation(struct kunit *test)
-{
-	struct context_test *ct = test->priv;
-	struct tracked_context t[7], fresh[4];
-	struct blocker *b;
-	int i, n;
-
-	for (i = 0; i < ARRAY_SIZE(t); i++)
-		tracked_context_create(test, &t[i]);
-
-	b = blocker_start(test);
-	for (i = 0; i < ARRAY_SIZE(t); i++)
-		ct->ops->close(t[i].ctx);
-
-	for (n = 0; n < ARRAY_SIZE(fresh); n++) {
-		for (i = 0; i < ARRAY_SIZE(t); i++)
-			KUNIT_EXPECT_EQ_MSG(test, tracked_context_is_freed(&t[i]), i < 2 * n,
-					    "context %d after %d creations", i, n);
-
-		tracked_context_create(test, &fresh[n]);
+	for (i = 0; i < ARRAY_SIZE(id); i++) {
+		KUNIT_ASSERT_EQ(test, create_context(client, i & 1 ? extensions : 0, &id[i]), 0);
+		KUNIT_EXPECT_EQ(test, id[i], i + 1);
+		if (i & 2)
+			KUNIT_EXPECT_EQ(test, use_context(client, id[i]), 0);
 	}
-	for (i = 0; i < ARRAY_SIZE(t); i++)
-		KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(&t[i]));
+	after = take_census(client, vm_id);
+	KUNIT_EXPECT_EQ(test, after.ids, before.ids + ARRAY_SIZE(id));
+	KUNIT_EXPECT_GT(test, after.alive, before.alive);
+	KUNIT_EXPECT_GT(test, after.vm_refs, before.vm_refs);
 
-	blocker_stop(test, b);
-	for (n = 0; n < ARRAY_SIZE(fresh); n++)
-		ct->ops->close(fresh[n].ctx);
+	for (i = 0; i < ARRAY_SIZE(id); i++) {
+		KUNIT_EXPECT_EQ(test, destroy_context(client, id[i]), 0);
+		KUNIT_EXPECT_EQ(test, destroy_context(client, id[i]), -ENOENT);
+		KUNIT_EXPECT_EQ(test, use_context(client, id[i]), -ENOENT);
+	}
+	after = take_census(client, vm_id);
+	expect_same(test, "after all were destroyed", &before, &after);
+	KUNIT_EXPECT_EQ(test, waiting(client), 0);
+
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, vm_id), 0);
 }
 
-/* The drain before teardown frees contexts even if their worker was dropped. */
-static void context_freed_by_drain(struct kunit *test)
+/* The close of a file frees its contexts, and leaves those of others alone. */
+static void context_freed_with_file(struct kunit *test)
 {
-	struct context_test *ct = test->priv;
-	struct tracked_context t;
-	struct blocker *b;
-	bool cancelled;
+	struct mock_client *client = client_open(test), *other = client_open(test);
+	const u64 extensions = build_extensions(test, create_vm(test, client));
+	struct mock_device *mock = test->priv;
+	u32 id, other_id;
+	int i;
 
-	tracked_context_create(test, &t);
+	KUNIT_ASSERT_EQ(test, create_context(other, 0, &other_id), 0);
+	KUNIT_ASSERT_EQ(test, use_context(other, other_id), 0);
+	for (i = 0; i < 8; i++) {
+		KUNIT_ASSERT_EQ(test, create_context(client, i & 1 ? extensions : 0, &id), 0);
+		if (i & 2)
+			KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
+	}
+	client_close(client);
+	mock->ops->flush(mock->i915);
 
-	b = blocker_start(test);
-	/* As the last put frees nothing, ctx is still there */
-	ct->ops->close(t.ctx);
-	cancelled = ct->ops->cancel_worker(t.ctx);
-	blocker_stop(test, b);
+	/* The default one and that which was made above */
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&mock->i915->gem.contexts.list), 2);
+	KUNIT_EXPECT_EQ(test, waiting(other), 0);
+	KUNIT_EXPECT_EQ(test, use_context(other, other_id), 0);
+}
 
-	KUNIT_EXPECT_TRUE(test, cancelled);
-	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(&t));
+/* With the workqueue blocked, the ioctl that makes a context frees stale ones. */
+static void context_reaped_by_ioctl(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	struct mock_device *mock = test->priv;
+	u32 id[4];
+	int i;
 
-	ct->ops->drain(ct->i915);
-	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(&t));
+	for (i = 0; i < 2; i++) {
+		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[i]), 0);
+		KUNIT_ASSERT_EQ(test, use_context(client, id[i]), 0);
+	}
+
+	mock_device_block_queue(mock);
+	for (i = 0; i < 2; i++)
+		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
+	KUNIT_EXPECT_EQ(test, waiting(client), 2);
+
+	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[2]), 0);
+	KUNIT_EXPECT_EQ(test, waiting(client), made_by_first_use(test) ? 2 : 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, id[2]), 0);
+	KUNIT_EXPECT_EQ(test, waiting(client), 0);
+}
+
+/* A context is on gem.contexts.list until it is freed, not until the last put. */
+static void context_listed_until_freed(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	struct mock_device *mock = test->priv;
+	struct list_head *list = &mock->i915->gem.contexts.list;
+	struct i915_gem_context *ctx;
+	u32 id;
+
+	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+	ctx = find_context(client, id);
+	KUNIT_ASSERT_NOT_NULL(test, ctx);
+
+	mock_device_block_queue(mock);
+	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
+	/* As nobody frees it, it is still there */
+	KUNIT_EXPECT_EQ(test, kref_read(&ctx->ref), 0);
+	KUNIT_EXPECT_PTR_EQ(test, list->prev, &ctx->link);
+	mock_device_unblock_queue(mock);
+
+	flush_workqueue(mock->i915->wq);
+	KUNIT_EXPECT_EQ(test, list_count_nodes(list), 1);
+}
+
+/* The original cleanup of the watched vms, and how many have called it. */
+static void (*vm_cleanup)(struct i915_address_space *vm);
+static atomic_t vms_cleaned;
+
+static void count_vm_cleanup(struct i915_address_space *vm)
+{
+	/* More than a flush takes that does not wait for it */
+	msleep(200);
+	vm_cleanup(vm);
+	atomic_inc(&vms_cleaned);
+}
+
+static void watch_vm(struct i915_address_space *vm)
+{
+	vm_cleanup = vm->cleanup;
+	vm->cleanup = count_vm_cleanup;
+}
+
+/* The flush returns after the vms have gone that the contexts had. */
+static void context_flush_waits_for_vm(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	const u32 vm_id = create_vm(test, client);
+	const u64 extensions = build_extensions(test, vm_id);
+	struct mock_device *mock = test->priv;
+	u32 id[2];
+	int i;
+
+	atomic_set(&vms_cleaned, 0);
+	for (i = 0; i < 2; i++) {
+		KUNIT_ASSERT_EQ(test, create_context(client, i ? extensions : 0, &id[i]), 0);
+		KUNIT_ASSERT_EQ(test, use_context(client, id[i]), 0);
+		watch_vm(find_context(client, id[i])->vm);
+	}
+	KUNIT_ASSERT_EQ(test, destroy_vm(client, vm_id), 0);
+
+	mock_device_block_queue(mock);
+	for (i = 0; i < 2; i++)
+		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&vms_cleaned), 0);
+	mock_device_unblock_queue(mock);
+
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, atomic_read(&vms_cleaned), 2);
+}
+
+/* A context that is destroyed with a request in flight is freed when that ends. */
+static void context_freed_after_request(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	const u64 extensions = build_extensions(test, 0);
+	struct mock_device *mock = test->priv;
+	struct i915_gem_context *ctx;
+	struct census before, after;
+	unsigned long timeout;
+	u32 id;
+
+	before = take_census(client, 0);
+
+	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+	ctx = find_context(client, id);
+	KUNIT_ASSERT_EQ(test, mock->ops->submit(ctx, 3600 * HZ), 0);
+
+	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, waiting(client), 1);
+	KUNIT_EXPECT_EQ(test, kref_read(&ctx->ref), 1);
+
+	/*
+	 * The idle engine switches to its own context, with one request more, and
+	 * what the objects of a request hold goes when they are freed.
+	 */
+	timeout = jiffies + 10 * HZ;
+	do {
+		mock->ops->complete(mock->i915);
+		after = take_census(client, 0);
+	} while (after.client_refs != before.client_refs && time_before(jiffies, timeout));
+	expect_same(test, "after the request", &before, &after);
+	KUNIT_EXPECT_EQ(test, waiting(client), 0);
+}
+
+/* Another thread of the client, that guesses ids. */
+struct guesser {
+	struct mock_client *client;
+	bool came;
+	u32 id;
+	int err;
+};
+
+static void destroy_and_create(void *data, struct i915_gem_context *ctx)
+{
+	struct guesser *g = data;
+	u32 id;
+
+	/* Not once more by what it makes itself */
+	if (ctx->i915 != g->client->mock->i915 || g->came)
+		return;
+	g->came = true;
+
+	for (id = 1; id < 4; id++)
+		destroy_context(g->client, id);
+	g->err = create_context(g->client, 0, &g->id);
+}
+
+/* Calls that come while the create ioctl makes a context do not take its id. */
+static void context_created_among_guesses(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	struct guesser guesser = { .client = client };
+	struct mock_device *mock = test->priv;
+	struct census before, after;
+	u32 id;
+
+	before = take_census(client, 0);
+
+	if (mock->ops->probe_create(destroy_and_create, &guesser))
+		kunit_skip(test, "needs CONFIG_TRACEPOINTS");
+	KUNIT_EXPECT_EQ(test, create_context(client, 0, &id), 0);
+	mock->ops->unprobe_create(destroy_and_create, &guesser);
+	tracepoint_synchronize_unregister();
+
+	KUNIT_EXPECT_EQ(test, guesser.came, !made_by_first_use(test));
+	if (guesser.came) {
+		KUNIT_EXPECT_EQ(test, guesser.err, 0);
+		KUNIT_EXPECT_NE(test, guesser.id, id);
+		KUNIT_EXPECT_EQ(test, destroy_context(client, guesser.id), 0);
+	}
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+
+	after = take_census(client, 0);
+	expect_same(test, "after both were destroyed", &before, &after);
+}
+
+#if IS_ENABLED(CONFIG_KRETPROBES) && IS_ENABLED(CONFIG_FAILSLAB)
+/* Fails the nth allocation of a task, and all that follow. */
+static struct {
+	struct task_struct *task;
+	unsigned int nth, seen;
+} failing;
+
+static int failing_entry(struct kretprobe_instance *ri, struct pt_regs *regs)
+{
+	const gfp_t gfp = regs_get_kernel_argument(regs, 1);
+
+	if (current != READ_ONCE(failing.task))
+		return 1;
+
+	/* Interrupts, object debugging, and what a free may allocate for itself */
+	if (gfp & (__GFP_NOFAIL | __GFP_HIGH) || !(gfp & __GFP_RECLAIM))
+		return 1;
+
+	return ++failing.seen < failing.nth;
+}
+
+static int failing_return(struct kretprobe_instance *ri, struct pt_regs *regs)
+{
+	regs_set_return_value(regs, -ENOMEM);
+
+	return 0;
+}
+
+static struct kretprobe failing_probe = {
+	.kp.symbol_name = "should_failslab",
+	.entry_handler = failing_entry,
+	.handler = failing_return,
+};
+
+static void unregister_failing_probe(void *unused)
+{
+	unregister_kretprobe(&failing_probe);
+	/* For the next register_kretprobe(), which does not take used ones */
+	memset(&failing_probe.kp, 0, sizeof(failing_probe.kp));
+	failing_probe.kp.symbol_name = "should_failslab";
+}
+
+static void failing_start(unsigned int nth)
+{
+	failing.nth = nth;
+	failing.seen = 0;
+	WRITE_ONCE(failing.task, current);
+}
+
+/* Says whether an allocation has failed. */
+static bool failing_stop(void)
+{
+	WRITE_ONCE(failing.task, NULL);
+
+	return failing.seen >= failing.nth;
+}
+
+static void failing_probe_register(struct kunit *test)
+{
+	KUNIT_ASSERT_EQ(test, register_kretprobe(&failing_probe), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, unregister_failing_probe, NULL), 0);
+}
+
+/* Stale contexts are freed before memory is asked for, even if there is none. */
+static void context_reaped_before_allocation(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	struct mock_device *mock = test->priv;
+	u32 id[3];
+	int err, i;
+
+	failing_probe_register(test);
+
+	for (i = 0; i < 2; i++) {
+		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[i]), 0);
+		KUNIT_ASSERT_EQ(test, use_context(client, id[i]), 0);
+	}
+	mock_device_block_queue(mock);
+	for (i = 0; i < 2; i++)
+		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
+
+	if (made_by_first_use(test)) {
+		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[2]), 0);
+		failing_start(1);
+		err = use_context(client, id[2]);
+	} else {
+		/* The first allocation is that of the proto-context */
+		failing_start(2);
+		err = create_context(client, 0, &id[2]);
+	}
+	KUNIT_EXPECT_TRUE(test, failing_stop());
+	KUNIT_EXPECT_EQ(test, err, -ENOMEM);
+	KUNIT_EXPECT_EQ(test, waiting(client), 0);
+}
+
+/* Says how many allocations it took for the creation not to fail any more. */
+static unsigned int fail_creations(struct kunit *test, struct mock_client *client,
+				   u32 vm_id, u64 extensions)
+{
+	const struct census before = take_census(client, vm_id);
+	unsigned int made, used;
+	struct census after;
+	char when[32];
+	bool failed;
+	u32 id;
+	int err;
+
+	for (made = 1, failed = true; failed; made++) {
+		failing_start(made);
+		err = create_context(client, extensions, &id);
+		failed = failing_stop();
+
+		snprintf(when, sizeof(when), "create, allocation %u", made);
+		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
+				      "%s: %d", when, err);
+		if (!err)
+			KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+		after = take_census(client, vm_id);
+		expect_same(test, when, &before, &after);
+	}
+
+	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
+	for (used = 1, failed = true; failed; used++) {
+		failing_start(used);
+		err = use_context(client, id);
+		failed = failing_stop();
+
+		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
+				      "use, allocation %u: %d", used, err);
+	}
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+	after = take_census(client, vm_id);
+	expect_same(test, "after all", &before, &after);
+
+	return made + used;
 }
 
 /*
- * A backlog that is turned round and freed in many parts goes oldest first,
- * whether creations free it or a worker that lets others have their turn.
+ * Wherever memory ends while a context is made, what was taken is given back,
+ * and with memory it works.
  */
-static void context_backlog_freed_in_order(struct kunit *test)
+static void context_creation_fails(struct kunit *test)
 {
-	const unsigned int backlog = 1000, creations = 100;
-	struct context_test *ct = test->priv;
-	struct i915_gem_contexts *gc = &ct->i915->gem.contexts;
-	struct tracked_context *t, fresh;
-	unsigned int freed = 0, i;
-	struct blocker *b;
-	long runs;
+	struct mock_client *client = client_open(test);
+	const u32 vm_id = create_vm(test, client);
 
-	t = kunit_kcalloc(test, backlog, sizeof(*t), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, t);
-	for (i = 0; i < backlog; i++)
-		tracked_context_create(test, &t[i]);
+	failing_probe_register(test);
 
-	flush_workqueue(ct->i915->wq);
-	runs = atomic_long_read(&gc->worker_runs);
-
-	b = blocker_start(test);
-	for (i = 0; i < backlog; i++)
-		ct->ops->close(t[i].ctx);
-
-	for (i = 0; i < creations; i++) {
-		tracked_context_create(test, &fresh);
-		ct->ops->close(fresh.ctx);
-	}
-	while (freed < backlog && tracked_context_is_freed(&t[freed]))
-		freed++;
-	for (i = freed; i < backlog; i++)
-		KUNIT_ASSERT_FALSE_MSG(test, tracked_context_is_freed(&t[i]),
-				       "context %u before %u", i, freed);
-	KUNIT_EXPECT_GT(test, freed, creations);
-	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(&fresh));
-
-	/* Each of these waits for one more run of the worker */
-	blocker_stop(test, b);
-	for (i = 0; i < 8; i++)
-		flush_workqueue(ct->i915->wq);
-	for (i = 0; i < backlog; i++)
-		KUNIT_ASSERT_TRUE_MSG(test, tracked_context_is_freed(&t[i]), "context %u", i);
-	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(&fresh));
-
-	runs = atomic_long_read(&gc->worker_runs) - runs;
-	KUNIT_EXPECT_GT(test, runs, 1);
-	KUNIT_EXPECT_LE(test, runs, 8);
+	/* With a vm and an engine map, and with those that the driver makes */
+	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id,
+					     build_extensions(test, vm_id)), 8);
+	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id, 0), 8);
+}
+#else
+static void context_reaped_before_allocation(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
 }
 
-/* With the workqueue blocked, contexts that come and go leave no backlog. */
-static void context_spam_on_blocked_queue(struct kunit *test)
+static void context_creation_fails(struct kunit *test)
 {
-	struct context_test *ct = test->priv;
-	struct drm_syncobj *counter = counter_create(test);
-	unsigned int most = 0;
-	struct blocker *b;
-	int i;
-
-	b = blocker_start(test);
-	for (i = 0; i < 10000; i++) {
-		ct->ops->close(counted_context_create(test, counter));
-		most = max(most, counter_read(counter));
-	}
-	blocker_stop(test, b);
-
-	/* Each creation frees what the close before it has left */
-	KUNIT_EXPECT_EQ(test, most, 1);
-
-	flush_workqueue(ct->i915->wq);
-	KUNIT_EXPECT_EQ(test, counter_read(counter), 0);
+	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
 }
-
-/* The flush of a removal, with files open, ends though the queue never empties. */
-static void context_closed_during_flush(struct kunit *test)
-{
-	struct context_test *ct = test->priv;
-	struct drm_syncobj *counter = counter_create(test);
-	unsigned long timeout = jiffies + 5 * HZ;
-	struct requeuer *r;
-	struct flusher *f;
-	bool done;
-
-	/* As actions are undone in reverse, the end of the one lets the other end */
-	f = flusher_start(test);
-	r = requeuer_start(test);
-	do {
-		ct->ops->close(counted_context_create(test, counter));
-		done = wait_for_completion_timeout(&f->done, 1);
-	} while (!done && time_before(jiffies, timeout));
-	KUNIT_EXPECT_TRUE_MSG(test, done, "the flush waits for works that come after it");
-
-	requeuer_stop(test, r);
-	flusher_wait(f);
-
-	flush_workqueue(ct->i915->wq);
-	KUNIT_EXPECT_EQ_MSG(test, counter_read(counter), 0, "contexts are lost");
-}
+#endif
 
 static struct kunit_case context_cases[] = {
-	KUNIT_CASE(context_freed_by_worker),
-	KUNIT_CASE(context_put_in_atomic),
-	KUNIT_CASE(context_one_worker_run_per_batch),
-	KUNIT_CASE(context_reaped_by_creation),
-	KUNIT_CASE(context_backlog_freed_in_order),
-	KUNIT_CASE(context_spam_on_blocked_queue),
-	KUNIT_CASE(context_freed_by_drain),
-	KUNIT_CASE(context_closed_during_flush),
+	KUNIT_CASE_PARAM(context_all_comes_back, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_freed_with_file, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_reaped_by_ioctl, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_listed_until_freed, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_flush_waits_for_vm, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_freed_after_request, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_created_among_guesses, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_reaped_before_allocation, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_creation_fails, creation_path_gen_params),
 	{}
 };
 
 static struct kunit_suite context_suite = {
 	.name = "i915_gem_context",
-	.init = context_test_init,
+	.init = creation_path_init,
+	.exit = creation_path_exit,
 	.test_cases = context_cases,
 };
 
 kunit_test_suites(&context_suite);
-
-MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
-
-MODULE_LICENSE("GPL and additional rights");
-MODULE_DESCRIPTION("i915 GEM context KUnit tests");

@@ -2,7 +2,7 @@
 /*
  * What the i915 selftests share: finding the DRM nodes of the driver, mock or
  * hardware, calling its context ioctls, reading its context counters, loading
- * and unloading it.
+ * and unloading modules.
  */
 #ifndef I915_NODE_H
 #define I915_NODE_H
@@ -158,22 +158,28 @@ static inline int i915_context_destroy(int fd, unsigned int id)
 	return ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_DESTROY, &destroy) ? -errno : 0;
 }
 
-/* With modprobe where there is one; the guest of vmtest.sh has none. */
-static inline int i915_load_module(const char *params)
+/*
+ * With modprobe where there is one; the guest of vmtest.sh has none, and what the
+ * module needs is loaded. @path is where it lies among the modules of the kernel.
+ */
+static inline int load_module(const char *name, const char *path, const char *params)
 {
-	char command[256], path[256];
+	char buf[256];
 	struct utsname uts;
 	int fd, err;
 
 	if (!access("/sbin/modprobe", X_OK)) {
-		snprintf(command, sizeof(command), "/sbin/modprobe i915 %s", params);
-		return system(command) ? -EINVAL : 0;
+		snprintf(buf, sizeof(buf), "/sbin/modprobe -n -q %s", name);
+		if (system(buf))
+			return -ENOENT;
+
+		snprintf(buf, sizeof(buf), "/sbin/modprobe %s %s", name, params);
+		return system(buf) ? -EINVAL : 0;
 	}
 
 	uname(&uts);
-	snprintf(path, sizeof(path), "/lib/modules/%s/kernel/drivers/gpu/drm/i915/i915.ko",
-		 uts.release);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(buf, sizeof(buf), "/lib/modules/%s/kernel/%s", uts.release, path);
+	fd = open(buf, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 
@@ -183,9 +189,19 @@ static inline int i915_load_module(const char *params)
 	return err;
 }
 
+static inline int unload_module(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
+}
+
+static inline int i915_load_module(const char *params)
+{
+	return load_module("i915", "drivers/gpu/drm/i915/i915.ko", params);
+}
+
 static inline int i915_unload_module(void)
 {
-	return syscall(SYS_delete_module, "i915", O_NONBLOCK) ? -errno : 0;
+	return unload_module("i915");
 }
 
 /* Why i915 cannot be unloaded and loaded again for a test, or NULL. */

@@ -20,7 +20,7 @@ build_dir="$kernel_dir/.i915-vmtest"
 jobs=$(nproc)
 accel=auto
 smp=2
-limit=600
+limit=900
 log_dir=""
 kernel_log=""
 module=""
@@ -126,13 +126,16 @@ function build_tests() {
 		fail "vmtest_init.c does not build (is there a static libc?)"
 }
 
-# i915.ko and what it needs, in the order in which they load.
+# i915.ko and the module of its KUnit suites, with what they need, in the order
+# in which they load.
 function list_modules() {
-	local dir="$tmp_dir/install/lib/modules"
+	local dir="$tmp_dir/install/lib/modules" name
 
 	dir="$dir/$(ls "$dir")"
-	grep '/i915\.ko:' "$dir/modules.dep" | tr -d : | tr ' ' '\n' | tac |
-		sed "s|^|$dir/|"
+	for name in i915 i915_gem_context_tests; do
+		grep "/$name\\.ko:" "$dir/modules.dep" | tr -d : | tr ' ' '\n' | tac |
+			sed "s|^|$dir/|"
+	done | awk '!seen[$0]++'
 }
 
 function make_initrd() {
@@ -157,7 +160,9 @@ EOF
 		(cd "$tmp_dir/install" && find lib -type d | sort) |
 			sed 's|.*|dir /& 0755 0 0|' >> "$list"
 		list_modules | while read -r file; do
-			echo "${file#"$tmp_dir/install"}" >> "$tmp_dir/modules"
+			# A test loads the suites, which run as they load
+			[[ "$file" == *_tests.ko ]] ||
+				echo "${file#"$tmp_dir/install"}" >> "$tmp_dir/modules"
 			[[ -z "$module" || "$file" != */i915.ko ]] ||
 				cp "$module" "$file"
 			echo "file ${file#"$tmp_dir/install"} $file 0644 0 0" >> "$list"

@@ -1,0 +1,899 @@
+// SPDX-License-Identifier: MIT
+/*
+ * How released GEM contexts get freed: when, by whom, in which order and under
+ * which lock, on a mock device.
+ */
+
+#include <linux/delay.h>
+#include <linux/irq_work.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
+#include <linux/ktime.h>
+#include <linux/moduleparam.h>
+#include <linux/prandom.h>
+#include <linux/tracepoint.h>
+
+#include "gem/i915_gem_context_types.h"
+#include "i915_drv.h"
+
+#include "i915_gem_context_mock.h"
+
+static unsigned int seed;
+module_param(seed, uint, 0444);
+MODULE_PARM_DESC(seed, "for the choices of context_stress (default: 0, a random one, which it prints)");
+
+static void need_two_cpus(struct kunit *test)
+{
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs: kunit.py --qemu_args='-smp 2'");
+}
+
+static long worker_runs(struct mock_device *mock)
+{
+	return atomic_long_read(&mock->i915->gem.contexts.worker_runs);
+}
+
+/* Spins until the worker has begun once more, and is where it may have to wait. */
+static bool worker_came(struct mock_device *mock, long runs)
+{
+	ktime_t end = ktime_add_ms(ktime_get(), 1000);
+
+	while (worker_runs(mock) == runs && ktime_before(ktime_get(), end))
+		cpu_relax();
+	mdelay(5);
+
+	return worker_runs(mock) > runs;
+}
+
+/* Drops the last reference, and says whether this was done where it was to be */
+struct last_put {
+	const char *description;
+	bool (*put)(struct tracked_context *t);
+};
+
+static bool put_in_process(struct tracked_context *t)
+{
+	tracked_context_put(t);
+
+	return true;
+}
+
+struct put_work {
+	struct irq_work irq_work;
+	struct work_struct bh_work;
+	struct tracked_context *t;
+	bool there;
+};
+
+static void put_bh_work(struct work_struct *work)
+{
+	struct put_work *w = container_of(work, typeof(*w), bh_work);
+
+	w->there = in_serving_softirq();
+	tracked_context_put(w->t);
+}
+
+static bool put_in_softirq(struct tracked_context *t)
+{
+	struct put_work w = { .t = t };
+
+	INIT_WORK_ONSTACK(&w.bh_work, put_bh_work);
+	queue_work(system_bh_wq, &w.bh_work);
+	flush_work(&w.bh_work);
+	destroy_work_on_stack(&w.bh_work);
+
+	return w.there;
+}
+
+static void put_irq_work(struct irq_work *work)
+{
+	struct put_work *w = container_of(work, typeof(*w), irq_work);
+
+	w->there = in_hardirq();
+	tracked_context_put(w->t);
+}
+
+static bool put_in_hardirq(struct tracked_context *t)
+{
+	struct put_work w = { .irq_work = IRQ_WORK_INIT_HARD(put_irq_work), .t = t };
+
+	irq_work_queue(&w.irq_work);
+	irq_work_sync(&w.irq_work);
+
+	return w.there;
+}
+
+static bool put_with_irqs_off(struct tracked_context *t)
+{
+	static DEFINE_SPINLOCK(lock);
+	unsigned long flags;
+
+	spin_lock_irqsave(&lock, flags);
+	tracked_context_put(t);
+	spin_unlock_irqrestore(&lock, flags);
+
+	return true;
+}
+
+static bool put_under_contexts_lock(struct tracked_context *t)
+{
+	spinlock_t *lock = &t->mock->i915->gem.contexts.lock;
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	tracked_context_put(t);
+	spin_unlock_irqrestore(lock, flags);
+
+	return true;
+}
+
+static bool put_under_struct_mutex(struct tracked_context *t)
+{
+	struct mock_device *mock = t->mock;
+
+	spin_lock(&mock->struct_mutex);
+	tracked_context_put(t);
+	spin_unlock(&mock->struct_mutex);
+
+	return true;
+}
+
+static const struct last_put last_puts[] = {
+	{ .description = "process", .put = put_in_process },
+	{ .description = "softirq", .put = put_in_softirq },
+	{ .description = "hardirq", .put = put_in_hardirq },
+	{ .description = "spinlock, interrupts off", .put = put_with_irqs_off },
+	{ .description = "gem.contexts.lock, interrupts off", .put = put_under_contexts_lock },
+	{ .description = "struct_mutex", .put = put_under_struct_mutex },
+};
+
+KUNIT_ARRAY_PARAM_DESC(last_put, last_puts, description);
+
+/* The last put may come from anywhere: it frees nothing, the worker does. */
+static void context_put_frees_nothing(struct kunit *test)
+{
+	const struct last_put *last_put = test->param_value;
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, 1);
+
+	tracked_context_close(t);
+	mock_device_block_queue(mock);
+	KUNIT_EXPECT_TRUE(test, last_put->put(t));
+	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(t));
+	mock_device_unblock_queue(mock);
+
+	flush_workqueue(mock->i915->wq);
+	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(t));
+}
+
+static void put_next(struct tracked_context *t)
+{
+	tracked_context_put(t->next);
+}
+
+/* The free of a context may drop the last reference to another one. */
+static void context_put_by_a_free(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, 2);
+
+	t[0].next = &t[1];
+	t[0].free_fn = put_next;
+	tracked_context_close(&t[1]);
+	tracked_context_destroy(&t[0]);
+
+	flush_workqueue(mock->i915->wq);
+	flush_workqueue(mock->i915->wq);
+	/* Not the other way round, as the put did not free it */
+	KUNIT_EXPECT_EQ(test, t[0].freed, 1);
+	KUNIT_EXPECT_EQ(test, t[1].freed, 2);
+}
+
+/* Of the puts that come before the worker runs, only the first queues it. */
+static void context_first_put_queues_worker(struct kunit *test)
+{
+	const unsigned int count = 16;
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, count);
+	unsigned int queued = 0, i;
+
+	mock_device_block_queue(mock);
+	for (i = 0; i < count; i++) {
+		tracked_context_destroy(&t[i]);
+		/* For the next to queue it again, if it does */
+		queued += mock->ops->cancel_worker(t[i].ctx);
+	}
+	mock_device_unblock_queue(mock);
+	KUNIT_EXPECT_EQ(test, queued, 1);
+
+	mock->ops->free_contexts(mock->i915);
+	KUNIT_EXPECT_EQ(test, mock->freed, count);
+}
+
+/* One run of the worker frees all that was released before it came to run. */
+static void context_one_worker_run_per_batch(struct kunit *test)
+{
+	const unsigned int count = 16;
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, count);
+	unsigned int i;
+	long runs;
+
+	flush_workqueue(mock->i915->wq);
+	runs = worker_runs(mock);
+
+	mock_device_block_queue(mock);
+	for (i = 0; i < count; i++)
+		tracked_context_destroy(&t[i]);
+	mock_device_unblock_queue(mock);
+	flush_workqueue(mock->i915->wq);
+
+	KUNIT_EXPECT_EQ(test, mock->freed, count);
+	KUNIT_EXPECT_EQ(test, worker_runs(mock) - runs, 1);
+}
+
+/* While the free lock is held, the put returns, and the worker waits for it. */
+static void context_free_waits_for_free_lock(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t;
+	bool came, freed;
+	long runs;
+
+	need_two_cpus(test);
+
+	t = tracked_contexts_create(test, 1);
+	tracked_context_close(t);
+	flush_workqueue(mock->i915->wq);
+	runs = worker_runs(mock);
+
+	mock->ops->lock_free(mock->i915);
+	tracked_context_put(t);
+	came = worker_came(mock, runs);
+	freed = tracked_context_is_freed(t);
+	mock->ops->unlock_free(mock->i915);
+
+	KUNIT_EXPECT_TRUE_MSG(test, came, "the worker did not come");
+	KUNIT_EXPECT_FALSE(test, freed);
+
+	flush_workqueue(mock->i915->wq);
+	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(t));
+}
+
+/* Whoever frees, the worker, a creation or a flush, holds the one free lock. */
+static void context_freed_under_free_lock(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, 3), *fresh;
+
+	tracked_context_destroy(&t[0]);
+	flush_workqueue(mock->i915->wq);
+	KUNIT_EXPECT_TRUE_MSG(test, tracked_context_is_freed(&t[0]), "by the worker");
+
+	mock_device_block_queue(mock);
+	tracked_context_destroy(&t[1]);
+	fresh = tracked_contexts_create(test, 1);
+	KUNIT_EXPECT_TRUE_MSG(test, tracked_context_is_freed(&t[1]), "by a creation");
+
+	tracked_context_destroy(&t[2]);
+	mock->ops->cancel_worker(t[2].ctx);
+	mock_device_unblock_queue(mock);
+	mock->ops->free_contexts(mock->i915);
+	KUNIT_EXPECT_TRUE_MSG(test, tracked_context_is_freed(&t[2]), "by a flush");
+
+	tracked_context_destroy(fresh);
+	KUNIT_EXPECT_EQ(test, mock->freed_unlocked, 0);
+}
+
+/* A creation does not wait for somebody who is freeing a context. */
+static void context_creation_never_waits(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t;
+
+	need_two_cpus(test);
+
+	t = tracked_contexts_create(test, 2);
+	t[0].free_fn = tracked_context_hold;
+	tracked_context_destroy(&t[0]);
+	tracked_context_wait_being_freed(test, &t[0]);
+
+	tracked_context_destroy(&t[1]);
+	tracked_contexts_create(test, 1);
+	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(&t[0]));
+	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(&t[1]));
+
+	tracked_context_let_go(&t[0]);
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, mock->freed, 2);
+}
+
+static const unsigned int backlogs[] = { 0, 1, 2, 3, 63, 64, 65, 128, 1000 };
+
+static void backlog_desc(const unsigned int *backlog, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%u waiting", *backlog);
+}
+
+KUNIT_ARRAY_PARAM(backlog, backlogs, backlog_desc);
+
+/*
+ * With the workqueue blocked, a creation frees two contexts at most, the oldest
+ * first, before it makes one, until none is left.
+ */
+static void context_reaped_by_creation(struct kunit *test)
+{
+	const unsigned int backlog = *(const unsigned int *)test->param_value;
+	/* Those that free two each, and those that only turn a part of the list round */
+	const unsigned int creations = 1 + DIV_ROUND_UP(backlog, 2) + DIV_ROUND_UP(backlog, 128);
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, backlog);
+	unsigned int i;
+
+	mock_device_block_queue(mock);
+	for (i = 0; i < backlog; i++)
+		tracked_context_destroy(&t[i]);
+	KUNIT_EXPECT_EQ(test, mock->freed, 0);
+
+	for (i = 0; i < creations; i++) {
+		unsigned int freed = mock->freed;
+
+		tracked_contexts_create(test, 1);
+		KUNIT_ASSERT_LE(test, mock->freed - freed, 2);
+		/* A long list has not been turned round yet by the first of them */
+		if (backlog > 128 && !i)
+			KUNIT_EXPECT_EQ(test, mock->freed, 0);
+	}
+	KUNIT_EXPECT_EQ(test, mock->freed, backlog);
+	for (i = 0; i < backlog; i++)
+		KUNIT_ASSERT_EQ_MSG(test, t[i].freed, i + 1, "context %u", i);
+}
+
+/* An id that a stale context holds is free for the context that is made next. */
+static void context_ids_reused_on_blocked_queue(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, 3), *fresh;
+
+	mock_device_block_queue(mock);
+	tracked_context_destroy(&t[1]);
+	fresh = tracked_contexts_create(test, 1);
+	KUNIT_EXPECT_EQ(test, fresh->hw_id, t[1].hw_id);
+}
+
+/*
+ * A backlog that is turned round and freed in many parts goes oldest first,
+ * whether creations free it or a worker that lets others have their turn.
+ */
+static void context_backlog_freed_in_order(struct kunit *test)
+{
+	const unsigned int backlog = 1000, creations = 100;
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, backlog), *fresh = NULL;
+	unsigned int i;
+	long runs;
+
+	flush_workqueue(mock->i915->wq);
+	runs = worker_runs(mock);
+
+	mock_device_block_queue(mock);
+	for (i = 0; i < backlog; i++)
+		tracked_context_destroy(&t[i]);
+
+	for (i = 0; i < creations; i++) {
+		fresh = tracked_contexts_create(test, 1);
+		tracked_context_destroy(fresh);
+	}
+	KUNIT_EXPECT_GT(test, mock->freed, creations);
+	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(fresh));
+
+	/* Each of these waits for one more run of the worker */
+	mock_device_unblock_queue(mock);
+	for (i = 0; i < 8; i++)
+		flush_workqueue(mock->i915->wq);
+
+	for (i = 0; i < backlog; i++)
+		KUNIT_ASSERT_EQ_MSG(test, t[i].freed, i + 1, "context %u", i);
+	KUNIT_EXPECT_EQ(test, fresh->freed, backlog + creations);
+
+	runs = worker_runs(mock) - runs;
+	KUNIT_EXPECT_GT(test, runs, 1);
+	KUNIT_EXPECT_LE(test, runs, 8);
+}
+
+/* With the workqueue blocked, contexts that come and go leave no backlog. */
+static void context_spam_on_blocked_queue(struct kunit *test)
+{
+	const unsigned int count = 2000;
+	struct mock_device *mock = test->priv;
+	unsigned int most = 0, i;
+	struct tracked_context *t;
+	int highest_id = 0;
+
+	t = kunit_kcalloc(test, count, sizeof(*t), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, t);
+
+	mock_device_block_queue(mock);
+	for (i = 0; i < count; i++) {
+		KUNIT_ASSERT_EQ(test, tracked_context_init(&t[i], mock), 0);
+		highest_id = max(highest_id, t[i].hw_id);
+		tracked_context_destroy(&t[i]);
+		most = max(most, i + 1 - mock->freed);
+	}
+	mock_device_unblock_queue(mock);
+
+	/* Each creation frees what the close before it has left */
+	KUNIT_EXPECT_EQ(test, most, 1);
+	KUNIT_EXPECT_EQ(test, highest_id, 0);
+
+	flush_workqueue(mock->i915->wq);
+	KUNIT_EXPECT_EQ(test, mock->freed, count);
+}
+
+struct last_flush {
+	const char *description;
+	void (*flush)(struct mock_device *mock);
+};
+
+static void flush_for_removal(struct mock_device *mock)
+{
+	mock->ops->flush(mock->i915);
+}
+
+static void flush_by_drain(struct mock_device *mock)
+{
+	mock->ops->drain(mock->i915);
+}
+
+static void flush_for_suspend(struct mock_device *mock)
+{
+	mock->ops->suspend(mock->i915);
+}
+
+static const struct last_flush last_flushes[] = {
+	{ .description = "removal", .flush = flush_for_removal },
+	{ .description = "release", .flush = flush_by_drain },
+	{ .description = "suspend", .flush = flush_for_suspend },
+};
+
+KUNIT_ARRAY_PARAM_DESC(last_flush, last_flushes, description);
+
+/* Teardown and suspend free contexts even if the workqueue forgot the worker. */
+static void context_flushed_without_worker(struct kunit *test)
+{
+	const struct last_flush *last_flush = test->param_value;
+	const unsigned int count = 300;
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, count);
+	unsigned int i;
+
+	mock_device_block_queue(mock);
+	for (i = 0; i < count; i++) {
+		tracked_context_destroy(&t[i]);
+		mock->ops->cancel_worker(t[i].ctx);
+	}
+	mock_device_unblock_queue(mock);
+	KUNIT_EXPECT_EQ(test, mock->freed, 0);
+
+	last_flush->flush(mock);
+	KUNIT_EXPECT_EQ(test, mock->freed, count);
+}
+
+static void free_slowly(struct tracked_context *t)
+{
+	WRITE_ONCE(t->being_freed, true);
+	mdelay(20);
+}
+
+/* The flush returns when also those are freed that somebody else has taken. */
+static void context_flush_waits_for_consumer(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t;
+	int i;
+
+	need_two_cpus(test);
+
+	t = tracked_contexts_create(test, 3);
+	t[0].free_fn = free_slowly;
+	mock_device_block_queue(mock);
+	for (i = 0; i < 3; i++)
+		tracked_context_destroy(&t[i]);
+	mock_device_unblock_queue(mock);
+	tracked_context_wait_being_freed(test, &t[0]);
+
+	mock->ops->free_contexts(mock->i915);
+	KUNIT_EXPECT_EQ(test, mock->freed, 3);
+}
+
+/*
+ * A work item that lets others have their turn, but does not leave the queue. Before
+ * a drain, which the test may end with, waits for it for ever, it gives up.
+ */
+struct requeuer {
+	struct work_struct work;
+	struct workqueue_struct *wq;
+	unsigned long deadline;
+	bool end;
+};
+
+static void requeuer_fn(struct work_struct *work)
+{
+	struct requeuer *r = container_of(work, typeof(*r), work);
+
+	fsleep(1000);
+	if (!READ_ONCE(r->end) && time_before(jiffies, r->deadline))
+		queue_work(r->wq, &r->work);
+}
+
+static void requeuer_end(void *requeuer)
+{
+	struct requeuer *r = requeuer;
+
+	WRITE_ONCE(r->end, true);
+	cancel_work_sync(&r->work);
+}
+
+static struct requeuer *requeuer_start(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct requeuer *r;
+
+	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, r);
+
+	r->wq = mock->i915->wq;
+	r->deadline = jiffies + 20 * HZ;
+	INIT_WORK(&r->work, requeuer_fn);
+	queue_work(r->wq, &r->work);
+
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, requeuer_end, r), 0);
+
+	return r;
+}
+
+/* A call of i915_gem_flush_workqueue() in a thread of its own. */
+struct flusher {
+	struct mock_device *mock;
+	struct completion done;
+};
+
+static int flusher_fn(void *flusher)
+{
+	struct flusher *f = flusher;
+
+	f->mock->ops->flush(f->mock->i915);
+	kthread_complete_and_exit(&f->done, 0);
+}
+
+static void flusher_wait(void *flusher)
+{
+	struct flusher *f = flusher;
+
+	wait_for_completion(&f->done);
+}
+
+static struct flusher *flusher_start(struct kunit *test)
+{
+	struct task_struct *task;
+	struct flusher *f;
+
+	f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, f);
+
+	f->mock = test->priv;
+	init_completion(&f->done);
+	task = kthread_run(flusher_fn, f, "i915-flusher");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, flusher_wait, f), 0);
+
+	return f;
+}
+
+/*
+ * The flush of a removal, with files open, ends though the queue never empties
+ * and others go on, and none of the contexts that are closed meanwhile is lost.
+ */
+static void context_closed_during_flush(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct requeuer *r = requeuer_start(test);
+	struct flusher *f = flusher_start(test);
+	bool done;
+
+	do {
+		tracked_context_destroy(tracked_contexts_create(test, 1));
+		schedule_timeout_uninterruptible(1);
+		done = completion_done(&f->done);
+	} while (!done && time_before(jiffies, r->deadline));
+	KUNIT_EXPECT_TRUE_MSG(test, done, "the flush waits for works that come after it");
+
+	kunit_release_action(test, requeuer_end, r);
+	kunit_release_action(test, flusher_wait, f);
+
+	flush_workqueue(mock->i915->wq);
+	KUNIT_EXPECT_EQ_MSG(test, mock->freed, mock->created, "contexts are lost");
+}
+
+/* The ids end after the contexts; the other way round does not go unnoticed. */
+static void context_freed_before_ids_end(struct kunit *test)
+{
+	const unsigned int count = 4;
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, 2 * count);
+	unsigned int i;
+
+	/* Like the driver's release: flush, then nothing may be left, then the ids */
+	for (i = 0; i < count; i++)
+		tracked_context_destroy(&t[i]);
+	mock->ops->drain(mock->i915);
+	for (i = 0; i < count; i++)
+		KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(&t[i]));
+	mock->ops->cleanup(mock->i915);
+
+	mock_device_block_queue(mock);
+	for (i = count; i < 2 * count; i++) {
+		tracked_context_destroy(&t[i]);
+		mock->ops->cancel_worker(t[i].ctx);
+	}
+	mock_device_unblock_queue(mock);
+
+	kunit_warning_suppress(test) {
+		mock->ops->cleanup(mock->i915);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	kunit_warning_suppress(test) {
+		ida_destroy(&mock->hw_ida);
+		mock->ops->free_contexts(mock->i915);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, count);
+	}
+}
+
+struct free_probe {
+	struct mock_device *mock;
+	struct i915_gem_context *ctx;
+	struct task_struct *task;
+	unsigned int count;
+	bool queued;
+};
+
+static void count_free(void *data, struct i915_gem_context *ctx)
+{
+	struct free_probe *probe = data;
+
+	/* Of which device the context is, the tracepoint does not care */
+	if (ctx->i915 != probe->mock->i915)
+		return;
+
+	probe->ctx = ctx;
+	probe->task = current;
+	probe->count++;
+	/* Once the worker is to come, ctx is not the caller's any more */
+	probe->queued = probe->mock->ops->cancel_worker(ctx);
+}
+
+/* The tracepoint i915_context_free tells of the last put, not of the free. */
+static void context_traced_at_last_put(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, 1);
+	struct free_probe probe = { .mock = mock };
+
+	if (mock->ops->probe_free(count_free, &probe))
+		kunit_skip(test, "needs CONFIG_TRACEPOINTS");
+
+	tracked_context_close(t);
+	mock_device_block_queue(mock);
+	KUNIT_EXPECT_EQ(test, probe.count, 0);
+	tracked_context_put(t);
+	KUNIT_EXPECT_EQ(test, probe.count, 1);
+	KUNIT_EXPECT_PTR_EQ(test, probe.ctx, t->ctx);
+	KUNIT_EXPECT_PTR_EQ(test, probe.task, current);
+	KUNIT_EXPECT_FALSE(test, probe.queued);
+	mock_device_unblock_queue(mock);
+
+	flush_workqueue(mock->i915->wq);
+	mock->ops->unprobe_free(count_free, &probe);
+	tracepoint_synchronize_unregister();
+	KUNIT_EXPECT_EQ(test, probe.count, 1);
+}
+
+/* The free waits for gem.contexts.lock, under which others walk the list. */
+static void context_free_waits_for_contexts_lock(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct i915_gem_contexts *gc = &mock->i915->gem.contexts;
+	struct tracked_context *t;
+	bool came, freed;
+	long runs;
+
+	need_two_cpus(test);
+
+	t = tracked_contexts_create(test, 1);
+	tracked_context_close(t);
+	flush_workqueue(mock->i915->wq);
+	runs = worker_runs(mock);
+
+	spin_lock(&gc->lock);
+	tracked_context_put(t);
+	came = worker_came(mock, runs);
+	freed = tracked_context_is_freed(t);
+	spin_unlock(&gc->lock);
+
+	KUNIT_EXPECT_TRUE_MSG(test, came, "the worker did not come");
+	KUNIT_EXPECT_FALSE(test, freed);
+
+	flush_workqueue(mock->i915->wq);
+	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(t));
+}
+
+/*
+ * What an RCU reader has found stays readable until its critical section ends. It
+ * takes SLUB_DEBUG_ON, which poisons what is freed, or KASAN to notice if it does not.
+ */
+static void context_readable_under_rcu(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct drm_i915_private *i915;
+	struct tracked_context *t;
+	bool freed;
+	ktime_t end;
+
+	/* Else the worker cannot come while this spins */
+	if (!IS_ENABLED(CONFIG_PREEMPT_RCU))
+		need_two_cpus(test);
+
+	t = tracked_contexts_create(test, 2);
+	tracked_context_close(&t[0]);
+	tracked_context_close(&t[1]);
+
+	end = ktime_add_ms(ktime_get(), 1000);
+	rcu_read_lock();
+	tracked_context_put(&t[0]);
+	tracked_context_put(&t[1]);
+	/* With the second one the worker is done with the first */
+	while (!tracked_context_is_freed(&t[1]) && ktime_before(ktime_get(), end))
+		cpu_relax();
+	freed = tracked_context_is_freed(&t[1]);
+	i915 = READ_ONCE(t[0].ctx->i915);
+	rcu_read_unlock();
+
+	KUNIT_EXPECT_TRUE_MSG(test, freed, "the worker did not come");
+	KUNIT_EXPECT_PTR_EQ(test, i915, mock->i915);
+}
+
+struct stress {
+	struct mock_device *mock;
+	struct tracked_context *t;
+	unsigned int count;
+	unsigned int seed;
+	bool *end;
+	struct completion done;
+};
+
+static int stress_putter(void *stress)
+{
+	struct stress *s = stress;
+	struct rnd_state rnd;
+	unsigned int i;
+
+	prandom_seed_state(&rnd, s->seed);
+	for (i = 0; i < s->count; i++) {
+		const struct last_put *last_put =
+			&last_puts[prandom_u32_state(&rnd) % ARRAY_SIZE(last_puts)];
+
+		if (tracked_context_init(&s->t[i], s->mock))
+			break;
+		tracked_context_close(&s->t[i]);
+		last_put->put(&s->t[i]);
+
+		if (prandom_u32_state(&rnd) % 64 == 0)
+			s->mock->ops->free_contexts(s->mock->i915);
+	}
+	s->count = i;
+	kthread_complete_and_exit(&s->done, 0);
+}
+
+static int stress_flusher(void *stress)
+{
+	struct stress *s = stress;
+
+	while (!READ_ONCE(*s->end))
+		s->mock->ops->flush(s->mock->i915);
+	kthread_complete_and_exit(&s->done, 0);
+}
+
+static void stress_start(struct stress *s, int (*fn)(void *stress), int cpu)
+{
+	struct task_struct *task;
+
+	init_completion(&s->done);
+	task = kthread_create(fn, s, "i915-stress/%d", cpu);
+	if (IS_ERR(task)) {
+		s->count = 0;
+		complete(&s->done);
+		return;
+	}
+	if (cpu >= 0)
+		kthread_bind(task, cpu);
+	wake_up_process(task);
+}
+
+/*
+ * Threads on each CPU that make contexts and drop the last references to them,
+ * in processes and in interrupts, and one that flushes all the time: each
+ * context is freed, and once.
+ */
+static void context_stress(struct kunit *test)
+{
+	const unsigned int count = 2000;
+	unsigned int base = seed ?: get_random_u32(), total = 0;
+	struct mock_device *mock = test->priv;
+	struct stress *s, flusher = { .mock = mock };
+	bool end = false;
+	int cpu;
+
+	kunit_info(test, "seed %u", base);
+
+	s = kunit_kcalloc(test, nr_cpu_ids, sizeof(*s), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, s);
+	for_each_online_cpu(cpu) {
+		s[cpu] = (struct stress) { .mock = mock, .count = count, .seed = base + cpu };
+		s[cpu].t = kunit_kcalloc(test, count, sizeof(*s[cpu].t), GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, s[cpu].t);
+	}
+
+	cpus_read_lock();
+	flusher.end = &end;
+	stress_start(&flusher, stress_flusher, -1);
+	for_each_online_cpu(cpu)
+		stress_start(&s[cpu], stress_putter, cpu);
+	for_each_online_cpu(cpu) {
+		wait_for_completion(&s[cpu].done);
+		KUNIT_EXPECT_EQ(test, s[cpu].count, count);
+		total += s[cpu].count;
+	}
+	cpus_read_unlock();
+	WRITE_ONCE(end, true);
+	wait_for_completion(&flusher.done);
+
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, mock->freed, total);
+}
+
+static struct kunit_case context_free_cases[] = {
+	KUNIT_CASE_PARAM(context_put_frees_nothing, last_put_gen_params),
+	KUNIT_CASE(context_put_by_a_free),
+	KUNIT_CASE(context_first_put_queues_worker),
+	KUNIT_CASE(context_one_worker_run_per_batch),
+	KUNIT_CASE(context_free_waits_for_free_lock),
+	KUNIT_CASE(context_freed_under_free_lock),
+	KUNIT_CASE(context_creation_never_waits),
+	KUNIT_CASE_PARAM(context_reaped_by_creation, backlog_gen_params),
+	KUNIT_CASE(context_ids_reused_on_blocked_queue),
+	KUNIT_CASE(context_backlog_freed_in_order),
+	KUNIT_CASE(context_spam_on_blocked_queue),
+	KUNIT_CASE_PARAM(context_flushed_without_worker, last_flush_gen_params),
+	KUNIT_CASE(context_flush_waits_for_consumer),
+	KUNIT_CASE(context_closed_during_flush),
+	KUNIT_CASE(context_freed_before_ids_end),
+	KUNIT_CASE(context_traced_at_last_put),
+	KUNIT_CASE(context_free_waits_for_contexts_lock),
+	KUNIT_CASE(context_readable_under_rcu),
+	KUNIT_CASE_SLOW(context_stress),
+	{}
+};
+
+static struct kunit_suite context_free_suite = {
+	.name = "i915_gem_context_free",
+	.init = mock_device_test_init,
+	.exit = mock_device_test_exit,
+	.test_cases = context_free_cases,
+};
+
+kunit_test_suites(&context_free_suite);
+
+MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
+
+MODULE_LICENSE("GPL and additional rights");
+MODULE_DESCRIPTION("i915 GEM context KUnit tests");

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Tracked contexts are contexts of the driver, made, put and freed by its own code.
+ * What is mocked is that which the free of a context needs and gives back. As
+ * the driver has no hook there, the last reference that a context drops to its
+ * syncobj, and that to its fence, serves as one.
+ */
+
+#include <linux/debug_locks.h>
+#include <linux/ktime.h>
+#include <linux/panic.h>
+
+#include <drm/drm_drv.h>
+#include <drm/drm_syncobj.h>
+
+#include "gem/i915_gem_context_types.h"
+#include "i915_drv.h"
+
+#include "i915_gem_context_mock.h"
+
+/* More than anything here takes under emulation, unless it never ends */
+#define PATIENCE_MS	2000
+
+static const struct intel_device_info mock_info = {
+	.__runtime.graphics.ip.ver = 12,
+	.__runtime.page_sizes = I915_GTT_PAGE_SIZE_4K,
+	.memory_regions = BIT(INTEL_REGION_SMEM),
+	.platform_engine_mask = BIT(RCS0),
+	.max_pat_index = 3,
+};
+
+static void mock_drm_release(struct drm_device *drm)
+{
+	i915_gem_context_test_ops.release_device(drm);
+}
+
+static const struct drm_driver mock_drm_driver = {
+	.name = "mock",
+	.driver_features = DRIVER_GEM,
+	.release = mock_drm_release,
+};
+
+static void destroy_device(void *mock_device)
+{
+	struct mock_device *mock = mock_device;
+
+	mock->ops->destroy_device(mock->i915);
+}
+
+static void blocker_fn(struct work_struct *work)
+{
+	struct mock_device *mock = container_of(work, typeof(*mock), blocker);
+
+	wait_for_completion(&mock->unblock);
+}
+
+static void destroy_ida(void *ida)
+{
+	ida_destroy(ida);
+}
+
+/**
+ * mock_device_test_init_for - for &kunit_suite.init: make a mock device
+ * @test: the test, whose priv will be the &struct mock_device
+ * @info: what kind of device
+ *
+ * Context: Process context.
+ * Return: 0 on success, a negative error code if there is no memory.
+ */
+int mock_device_test_init_for(struct kunit *test, const struct intel_device_info *info)
+{
+	struct mock_device *mock;
+	int err;
+
+	mock = kunit_kzalloc(test, sizeof(*mock), GFP_KERNEL);
+	if (!mock)
+		return -ENOMEM;
+
+	mock->debug_locks = debug_locks;
+	mock->warned = test_taint(TAINT_WARN);
+
+	spin_lock_init(&mock->struct_mutex);
+	INIT_LIST_HEAD(&mock->contexts);
+	INIT_LIST_HEAD(&mock->clients);
+	INIT_WORK(&mock->blocker, blocker_fn);
+	init_completion(&mock->unblock);
+	ida_init(&mock->hw_ida);
+	err = kunit_add_action_or_reset(test, destroy_ida, &mock->hw_ida);
+	if (err)
+		return err;
+
+	mock->ops = &i915_gem_context_test_ops;
+	mock->i915 = mock->ops->create_device(&mock_drm_driver, info, "mock");
+	if (!mock->i915)
+		return -ENOMEM;
+
+	err = kunit_add_action_or_reset(test, destroy_device, mock);
+	if (err)
+		return err;
+
+	test->priv = mock;
+
+	return 0;
+}
+
+/**
+ * mock_device_test_init - for &kunit_suite.init: make a mock device for tracked contexts
+ * @test: the test, whose priv will be the &struct mock_device
+ *
+ * Context: Process context.
+ * Return: 0 on success, a negative error code if there is no memory.
+ */
+int mock_device_test_init(struct kunit *test)
+{
+	return mock_device_test_init_for(test, &mock_info);
+}
+
+/**
+ * mock_device_test_exit - for &kunit_suite.exit: what holds after every test
+ * @test: the test
+ *
+ * Puts what an aborted test has left behind, and expects that all contexts are
+ * then freed, that their ids came back, and that during the test neither lockdep
+ * complained nor the kernel warned, if neither had done so before.
+ *
+ * Context: Process context.
+ */
+void mock_device_test_exit(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t, *tn;
+
+	if (!mock)
+		return;
+
+	mock_device_unblock_queue(mock);
+	list_for_each_entry_safe(t, tn, &mock->contexts, link)
+		tracked_context_destroy(t);
+	mock->ops->drain(mock->i915);
+
+	KUNIT_EXPECT_EQ_MSG(test, mock->freed, mock->created, "contexts are lost");
+	KUNIT_EXPECT_TRUE_MSG(test, ida_is_empty(&mock->hw_ida), "ids are lost");
+	KUNIT_EXPECT_TRUE_MSG(test, list_empty(&mock->i915->gem.contexts.list),
+			      "contexts are lost");
+
+	KUNIT_EXPECT_EQ_MSG(test, debug_locks, mock->debug_locks,
+			    "lockdep complained, see the kernel log");
+	if (!mock->warned)
+		KUNIT_EXPECT_FALSE_MSG(test, test_taint(TAINT_WARN),
+				       "the kernel warned, see its log");
+}
+
+/**
+ * mock_device_block_queue - block the ordered workqueue
+ * @mock: the device
+ *
+ * Until mock_device_unblock_queue() or the end of the test.
+ *
+ * Context: Any context.
+ */
+void mock_device_block_queue(struct mock_device *mock)
+{
+	reinit_completion(&mock->unblock);
+	mock->blocked = queue_work(mock->i915->wq, &mock->blocker);
+}
+
+/**
+ * mock_device_unblock_queue - undo mock_device_block_queue(), if it was called
+ * @mock: the device
+ *
+ * Context: Process context. May sleep.
+ */
+void mock_device_unblock_queue(struct mock_device *mock)
+{
+	if (!mock->blocked)
+		return;
+
+	mock->blocked = false;
+	complete(&mock->unblock);
+	flush_work(&mock->blocker);
+}
+
+static const char *mock_fence_name(struct dma_fence *fence)
+{
+	return "mock";
+}
+
+static void tracked_context_free(struct dma_fence *fence)
+{
+	struct tracked_context *t = container_of(fence, typeof(*t), fence);
+	struct mock_device *mock = t->mock;
+	bool locked;
+
+	locked = mock->ops->free_lock_held(mock->i915);
+	mock->ops->poison_free_link(t->ctx);
+
+	if (t->free_fn)
+		t->free_fn(t);
+
+	spin_lock(&mock->struct_mutex);
+	ida_free(&mock->hw_ida, t->hw_id);
+	mock->freed_unlocked += !locked;
+	/* Pairs with smp_load_acquire() in tracked_context_is_freed() */
+	smp_store_release(&t->freed, ++mock->freed);
+	spin_unlock(&mock->struct_mutex);
+}
+
+static const struct dma_fence_ops mock_fence_ops = {
+	.get_driver_name = mock_fence_name,
+	.get_timeline_name = mock_fence_name,
+	.release = tracked_context_free,
+};
+
+/**
+ * tracked_context_init - have the driver make a context
+ * @t: the tracked context, zeroed
+ * @mock: the device
+ *
+ * Context: Process context, any thread. May sleep.
+ * Return: 0 on success, a negative error code if there is no memory.
+ */
+int tracked_context_init(struct tracked_context *t, struct mock_device *mock)
+{
+	struct drm_syncobj *syncobj;
+	struct i915_gem_context *ctx;
+	int err;
+
+	t->mock = mock;
+
+	/* Before the id is allocated, as the reap may give one back */
+	ctx = mock->ops->create(mock->i915);
+	if (IS_ERR(ctx))
+		return PTR_ERR(ctx);
+
+	t->hw_id = ida_alloc(&mock->hw_ida, GFP_KERNEL);
+	if (t->hw_id < 0) {
+		err = t->hw_id;
+		goto err_ctx;
+	}
+
+	err = drm_syncobj_create(&syncobj, 0, NULL);
+	if (err)
+		goto err_id;
+
+	dma_fence_init(&t->fence, &mock_fence_ops, NULL, dma_fence_context_alloc(1), 1);
+	drm_syncobj_replace_fence(syncobj, &t->fence);
+	dma_fence_put(&t->fence);
+	ctx->syncobj = syncobj;
+	t->ctx = ctx;
+
+	spin_lock(&mock->struct_mutex);
+	list_add(&t->link, &mock->contexts);
+	mock->created++;
+	spin_unlock(&mock->struct_mutex);
+
+	return 0;
+
+err_id:
+	ida_free(&mock->hw_ida, t->hw_id);
+err_ctx:
+	mock->ops->close(ctx);
+	return err;
+}
+
+/**
+ * tracked_contexts_create - have the driver make contexts, or end the test
+ * @test: the test
+ * @count: how many
+ *
+ * Context: Process context, the thread of the test. May sleep.
+ * Return: An array of tracked contexts, which goes with the test.
+ */
+struct tracked_context *tracked_contexts_create(struct kunit *test, unsigned int count)
+{
+	struct tracked_context *t;
+	unsigned int i;
+
+	t = kunit_kcalloc(test, count, sizeof(*t), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, t);
+
+	for (i = 0; i < count; i++)
+		KUNIT_ASSERT_EQ(test, tracked_context_init(&t[i], test->priv), 0);
+
+	return t;
+}
+
+/**
+ * tracked_context_close - close the context, and leave the last reference to the caller
+ * @t: the tracked context
+ *
+ * Context: Process context, any thread. May sleep.
+ */
+void tracked_context_close(struct tracked_context *t)
+{
+	struct mock_device *mock = t->mock;
+
+	spin_lock(&mock->struct_mutex);
+	list_del(&t->link);
+	spin_unlock(&mock->struct_mutex);
+
+	kref_get(&t->ctx->ref);
+	mock->ops->close(t->ctx);
+}
+
+/**
+ * tracked_context_put - drop the reference that tracked_context_close() left
+ * @t: the tracked context
+ *
+ * Context: Any context.
+ */
+void tracked_context_put(struct tracked_context *t)
+{
+	kref_put(&t->ctx->ref, t->mock->ops->release);
+}
+
+/**
+ * tracked_context_destroy - close the context, and drop the last reference
+ * @t: the tracked context
+ *
+ * Context: Process context, any thread. May sleep.
+ */
+void tracked_context_destroy(struct tracked_context *t)
+{
+	tracked_context_close(t);
+	tracked_context_put(t);
+}
+
+/**
+ * tracked_context_is_freed - has the driver freed the context?
+ * @t: the tracked context
+ *
+ * Context: Any context.
+ * Return: True if it has, and then the caller sees all that the free has done.
+ */
+bool tracked_context_is_freed(const struct tracked_context *t)
+{
+	/* Pairs with smp_store_release() in tracked_context_free() */
+	return smp_load_acquire(&t->freed);
+}
+
+/**
+ * tracked_context_hold - for &tracked_context.free_fn: hold up whoever frees
+ * @t: the tracked context
+ *
+ * Spins, as nothing may sleep there, until tracked_context_let_go() or for two
+ * seconds: to be used with two CPUs.
+ *
+ * Context: Any context.
+ */
+void tracked_context_hold(struct tracked_context *t)
+{
+	ktime_t end = ktime_add_ms(ktime_get(), PATIENCE_MS);
+
+	WRITE_ONCE(t->being_freed, true);
+	while (!READ_ONCE(t->let_go) && ktime_before(ktime_get(), end))
+		cpu_relax();
+}
+
+/**
+ * tracked_context_wait_being_freed - wait until the free is in tracked_context_hold()
+ * @test: the test, which ends if it does not come to that
+ * @t: the tracked context
+ *
+ * Context: Process context, the thread of the test. Spins.
+ */
+void tracked_context_wait_being_freed(struct kunit *test, struct tracked_context *t)
+{
+	ktime_t end = ktime_add_ms(ktime_get(), PATIENCE_MS);
+
+	while (!READ_ONCE(t->being_freed) && ktime_before(ktime_get(), end))
+		cpu_relax();
+	KUNIT_ASSERT_TRUE_MSG(test, READ_ONCE(t->being_freed), "nobody frees the context");
+}
+
+/**
+ * tracked_context_let_go - end tracked_context_hold()
+ * @t: the tracked context
+ *
+ * Context: Any context.
+ */
+void tracked_context_let_go(struct tracked_context *t)
+{
+	WRITE_ONCE(t->let_go, true);
+}

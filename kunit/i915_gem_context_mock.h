@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A mock device whose contexts tell when, in which order and under which lock
+ * the driver frees them.
+ */
+
+#ifndef __I915_GEM_CONTEXT_MOCK_H__
+#define __I915_GEM_CONTEXT_MOCK_H__
+
+#include <kunit/test.h>
+
+#include <linux/completion.h>
+#include <linux/dma-fence.h>
+#include <linux/idr.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include "gem/selftests/mock_context.h"
+
+struct i915_gem_context;
+struct drm_i915_private;
+struct intel_device_info;
+
+/**
+ * struct mock_device - a mock GEM device, and what its tracked contexts share
+ * @ops: what the driver lets tests have
+ * @i915: the device
+ * @struct_mutex: the lock that the free of a tracked context needs, and that others
+ *	hold while they drop a reference: the place that struct_mutex had. It is
+ *	a spinlock, as nothing that frees a context may sleep. Covers the counts
+ *	and lists of this struct.
+ * @hw_ida: ids of tracked contexts, given back by their free and by nothing else
+ * @contexts: those that are not closed
+ * @clients: open files, for tests that open some
+ * @created: how many tracked contexts were made
+ * @freed: how many of them were freed
+ * @freed_unlocked: how many of these by somebody without the driver's free lock
+ * @blocker: a work that occupies the ordered workqueue until @unblock
+ * @unblock: completed for @blocker to end
+ * @blocked: @blocker was queued
+ * @debug_locks: did lockdep work when the device was made?
+ * @warned: had the kernel warned by then?
+ */
+struct mock_device {
+	const struct i915_gem_context_test_ops *ops;
+	struct drm_i915_private *i915;
+
+	spinlock_t struct_mutex; /* nests in the lock of the free */
+	struct ida hw_ida;
+	struct list_head contexts;
+	struct list_head clients;
+	unsigned int created;
+	unsigned int freed;
+	unsigned int freed_unlocked;
+
+	struct work_struct blocker;
+	struct completion unblock;
+	bool blocked;
+
+	bool debug_locks;
+	bool warned;
+};
+
+/**
+ * struct tracked_context - a context of the driver, and what its free calls
+ * @mock: the device
+ * @ctx: the context, made by i915_gem_create_context()
+ * @link: in &mock_device.contexts
+ * @hw_id: from &mock_device.hw_ida
+ * @fence: in &i915_gem_context.syncobj, which holds the only reference to it:
+ *	its release is what the free of the context calls
+ * @free_fn: called by the free before it takes &mock_device.struct_mutex, or NULL
+ * @next: for @free_fn
+ * @freed: 0, or when the context was freed: the first that was is 1
+ * @being_freed: the free has come to @free_fn
+ * @let_go: tracked_context_hold() is to end
+ */
+struct tracked_context {
+	struct mock_device *mock;
+	struct i915_gem_context *ctx;
+	struct list_head link;
+	int hw_id;
+	struct dma_fence fence;
+
+	void (*free_fn)(struct tracked_context *t);
+	struct tracked_context *next;
+
+	unsigned int freed;
+	bool being_freed;
+	bool let_go;
+};
+
+int mock_device_test_init(struct kunit *test);
+int mock_device_test_init_for(struct kunit *test, const struct intel_device_info *info);
+void mock_device_test_exit(struct kunit *test);
+void mock_device_block_queue(struct mock_device *mock);
+void mock_device_unblock_queue(struct mock_device *mock);
+
+int tracked_context_init(struct tracked_context *t, struct mock_device *mock);
+struct tracked_context *tracked_contexts_create(struct kunit *test, unsigned int count);
+void tracked_context_close(struct tracked_context *t);
+void tracked_context_put(struct tracked_context *t);
+void tracked_context_destroy(struct tracked_context *t);
+bool tracked_context_is_freed(const struct tracked_context *t);
+void tracked_context_hold(struct tracked_context *t);
+void tracked_context_wait_being_freed(struct kunit *test, struct tracked_context *t);
+void tracked_context_let_go(struct tracked_context *t);
+
+#endif /* !__I915_GEM_CONTEXT_MOCK_H__ */
