@@ -17,6 +17,17 @@ struct counts {
 	int passed, failed, skipped;
 };
 
+static bool kunit_is_off(void)
+{
+	FILE *file = fopen("/sys/module/kunit/parameters/enable", "r");
+	bool off = file && fgetc(file) == 'N';
+
+	if (file)
+		fclose(file);
+
+	return off;
+}
+
 FIXTURE(context_kunit) {
 };
 
@@ -28,6 +39,9 @@ FIXTURE_SETUP(context_kunit)
 		SKIP(return, "cannot load modules: be root");
 	if (!access("/sys/module/" MODULE, F_OK))
 		SKIP(return, MODULE " is built in or loaded");
+
+	if (kunit_is_off())
+		SKIP(return, "KUnit is off: load it, or boot, with kunit.enable=1");
 
 	err = load_module(MODULE, MODULE_PATH, "");
 	if (err == -ENOENT)
