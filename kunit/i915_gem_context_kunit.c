@@ -536,7 +536,7 @@ static struct {
 
 static int failing_entry(struct kretprobe_instance *ri, struct pt_regs *regs)
 {
-	const gfp_t gfp = regs_get_kernel_argument(regs, 1);
+	const gfp_t gfp = (__force gfp_t)regs_get_kernel_argument(regs, 1);
 
 	if (current != READ_ONCE(failing.task))
 		return 1;
