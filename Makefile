@@ -65,14 +65,13 @@ run: tree
 test: tree
 	@scripts/test '$(TREE)' '$(RESULTS)'
 
-KUNIT_TESTS := drivers/gpu/drm/i915/gem/tests
 kunit: tree
 	@mkdir -p '$(RESULTS)'
 ifeq ($(KASAN),)
 	@scripts/kunit '$(TREE)' '$(WORK)/kunit' '$(RESULTS)' | tee '$(RESULTS)/kunit.txt'
 else
 	@scripts/kunit '$(TREE)' '$(WORK)/kunit-kasan' '$(RESULTS)/kasan' \
-		--kunitconfig=$(KUNIT_TESTS)/kasan.config | tee '$(RESULTS)/kunit-kasan.txt'
+		--kunitconfig=drivers/gpu/drm/i915/gem/tests/kasan.config | tee '$(RESULTS)/kunit-kasan.txt'
 endif
 
 mutants: tree
