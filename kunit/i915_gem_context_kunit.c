@@ -5,6 +5,8 @@
  */
 
 #include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/jiffies.h>
 #include <linux/kprobes.h>
 #include <linux/mman.h>
@@ -12,9 +14,12 @@
 #include <linux/uaccess.h>
 #include <linux/xarray.h>
 
+#include <drm/drm_drv.h>
 #include <drm/drm_file.h>
+#include <drm/drm_gem.h>
 
 #include "gem/i915_gem_context_types.h"
+#include "gem/i915_gem_object.h"
 #include "gt/intel_gt.h"
 #include "gt/intel_gtt.h"
 #include "i915_drm_client.h"
@@ -61,7 +66,32 @@ static bool made_by_first_use(struct kunit *test)
 struct mock_client {
 	struct mock_device *mock;
 	struct list_head link; /* in mock_device.clients */
+	struct file *filp;
 	struct drm_file *file;
+};
+
+static int client_driver_open(struct drm_device *drm, struct drm_file *file)
+{
+	return i915_gem_context_test_ops.open(to_i915(drm), file);
+}
+
+static void client_driver_postclose(struct drm_device *drm, struct drm_file *file)
+{
+	i915_gem_context_test_ops.postclose(to_i915(drm), file);
+}
+
+static const struct file_operations client_fops = {
+	.owner = THIS_MODULE,
+	.release = drm_release_noglobal,
+};
+
+static const struct drm_driver client_driver = {
+	.name = "mock",
+	.driver_features = DRIVER_GEM,
+	.fops = &client_fops,
+	.open = client_driver_open,
+	.postclose = client_driver_postclose,
+	.release = mock_device_test_release,
 };
 
 /* What is there as long as somebody has it, and must go back to what it was. */
@@ -78,10 +108,8 @@ static struct drm_i915_file_private *client_fpriv(struct mock_client *client)
 
 static void client_close(struct mock_client *client)
 {
-	struct mock_device *mock = client->mock;
-
 	list_del(&client->link);
-	mock->ops->postclose(mock->i915, client->file);
+	__fput_sync(client->filp);
 }
 
 static struct mock_client *client_open(struct kunit *test)
@@ -92,10 +120,10 @@ static struct mock_client *client_open(struct kunit *test)
 	client = kunit_kzalloc(test, sizeof(*client), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, client);
 	client->mock = mock;
-	client->file = kunit_kzalloc(test, sizeof(*client->file), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, client->file);
 
-	KUNIT_ASSERT_EQ(test, mock->ops->open(mock->i915, client->file), 0);
+	client->filp = mock_drm_getfile(mock->i915->drm.primary, O_RDWR);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, client->filp);
+	client->file = client->filp->private_data;
 	list_add(&client->link, &mock->clients);
 
 	return client;
@@ -137,12 +165,16 @@ static int destroy_context(struct mock_client *client, u32 id)
 						  client->file);
 }
 
+static int vm_create(struct mock_client *client, struct drm_i915_gem_vm_control *args)
+{
+	return client->mock->ops->vm_create(&client->mock->i915->drm, args, client->file);
+}
+
 static u32 create_vm(struct kunit *test, struct mock_client *client)
 {
 	struct drm_i915_gem_vm_control args = {};
 
-	KUNIT_ASSERT_EQ(test, client->mock->ops->vm_create(&client->mock->i915->drm, &args,
-							   client->file), 0);
+	KUNIT_ASSERT_EQ(test, vm_create(client, &args), 0);
 
 	return args.vm_id;
 }
@@ -162,25 +194,12 @@ static struct i915_gem_context *find_context(struct mock_client *client, u32 id)
 /* The user memory for a chain of two extensions: an engine map and a vm. */
 struct extensions {
 	struct drm_i915_gem_context_create_ext_setparam set_engines, set_vm;
-	struct i915_context_param_engines engines;
-	struct i915_engine_class_instance engine;
+	I915_DEFINE_CONTEXT_ENGINES_LOAD_BALANCE(balance, 2);
+	I915_DEFINE_CONTEXT_PARAM_ENGINES(engines, 2);
 };
 
-static u64 build_extensions(struct kunit *test, u32 vm_id)
+static unsigned long map_user_page(struct kunit *test)
 {
-	struct extensions ext = {
-		.set_engines = {
-			.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
-			.param.param = I915_CONTEXT_PARAM_ENGINES,
-			.param.size = sizeof(ext.engines) + sizeof(ext.engine),
-		},
-		.set_vm = {
-			.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
-			.param.param = I915_CONTEXT_PARAM_VM,
-			.param.value = vm_id,
-		},
-		.engine = { .engine_class = I915_ENGINE_CLASS_RENDER },
-	};
 	unsigned long addr;
 
 	addr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
@@ -188,12 +207,55 @@ static u64 build_extensions(struct kunit *test, u32 vm_id)
 	KUNIT_ASSERT_NE(test, addr, 0);
 	KUNIT_ASSERT_LT(test, addr, (unsigned long)TASK_SIZE);
 
-	ext.set_engines.param.value = addr + offsetof(struct extensions, engines);
+	return addr;
+}
+
+static u64 build_extensions_for(struct kunit *test, u32 vm_id, bool balanced)
+{
+	const unsigned long addr = map_user_page(test);
+	struct extensions ext = {
+		.set_engines = {
+			.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
+			.param.param = I915_CONTEXT_PARAM_ENGINES,
+			.param.size = sizeof(ext.engines),
+			.param.value = addr + offsetof(struct extensions, engines),
+		},
+		.set_vm = {
+			.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
+			.param.param = I915_CONTEXT_PARAM_VM,
+			.param.value = vm_id,
+		},
+		.balance = {
+			.base.name = I915_CONTEXT_ENGINES_EXT_LOAD_BALANCE,
+			.engine_index = 1,
+			.num_siblings = 2,
+			.engines = {
+				{ .engine_class = I915_ENGINE_CLASS_RENDER },
+				{ .engine_class = I915_ENGINE_CLASS_RENDER },
+			},
+		},
+		.engines.engines = {
+			{ .engine_class = I915_ENGINE_CLASS_RENDER },
+			{
+				.engine_class = I915_ENGINE_CLASS_INVALID,
+				.engine_instance = I915_ENGINE_CLASS_INVALID_NONE,
+			},
+		},
+	};
+
 	if (vm_id)
 		ext.set_engines.base.next_extension = addr + offsetof(struct extensions, set_vm);
+	if (balanced)
+		ext.engines.extensions = addr + offsetof(struct extensions, balance);
 	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &ext, sizeof(ext)), 0);
 
 	return addr + offsetof(struct extensions, set_engines);
+}
+
+/* With a vm, if that is not 0, and a map of one engine and an empty slot. */
+static u64 build_extensions(struct kunit *test, u32 vm_id)
+{
+	return build_extensions_for(test, vm_id, false);
 }
 
 static unsigned int count_entries(struct xarray *xa)
@@ -260,7 +322,7 @@ static int creation_path_init(struct kunit *test)
 	struct mock_device *mock;
 	int err;
 
-	err = mock_device_test_init_for(test, &path->info);
+	err = mock_device_test_init_for(test, &client_driver, &path->info);
 	if (err)
 		return err;
 
@@ -475,6 +537,101 @@ static void context_freed_after_request(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
+/* A context that is destroyed lets go of the objects that its batches have used. */
+static void context_forgets_objects(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	struct mock_device *mock = test->priv;
+	struct drm_device *drm = &mock->i915->drm;
+	struct drm_i915_gem_create create = { .size = PAGE_SIZE };
+	struct drm_i915_gem_exec_object2 objects[2] = {};
+	struct drm_i915_gem_execbuffer2 exec = { .buffer_count = ARRAY_SIZE(objects) };
+	struct drm_i915_gem_object *obj;
+	struct i915_gem_context *ctx;
+	struct census before, after;
+	u32 id[2];
+	int i, j;
+
+	before = take_census(client, 0);
+
+	/* One object with two handles, the second is that of the batch */
+	KUNIT_ASSERT_EQ(test, mock->ops->gem_create(drm, &create, client->file), 0);
+	objects[0].handle = create.handle;
+	obj = to_intel_bo(drm_gem_object_lookup(client->file, create.handle));
+	KUNIT_ASSERT_NOT_NULL(test, obj);
+	KUNIT_ASSERT_EQ(test, drm_gem_handle_create(client->file, &obj->base,
+						    &objects[1].handle), 0);
+	/* A batch that is written to is refused once all are found by the context */
+	objects[1].flags = EXEC_OBJECT_WRITE;
+	exec.buffers_ptr = map_user_page(test);
+	KUNIT_EXPECT_EQ(test, copy_to_user(u64_to_user_ptr(exec.buffers_ptr), objects,
+					   sizeof(objects)), 0);
+
+	for (i = 0; i < ARRAY_SIZE(id); i++) {
+		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[i]), 0);
+		exec.rsvd1 = id[i];
+		KUNIT_EXPECT_EQ(test, mock->ops->execbuffer(drm, &exec, client->file), -EINVAL);
+		ctx = find_context(client, id[i]);
+		KUNIT_ASSERT_NOT_NULL(test, ctx);
+		for (j = 0; j < ARRAY_SIZE(objects); j++)
+			KUNIT_EXPECT_NOT_NULL(test, radix_tree_lookup(&ctx->handles_vma,
+								      objects[j].handle));
+	}
+
+	for (i = 0; i < ARRAY_SIZE(id); i++) {
+		KUNIT_EXPECT_EQ(test, list_count_nodes(&obj->lut_list), 4 - 2 * i);
+		KUNIT_EXPECT_EQ(test, destroy_context(client, id[i]), 0);
+	}
+	KUNIT_EXPECT_TRUE(test, list_empty(&obj->lut_list));
+	after = take_census(client, 0);
+	expect_same(test, "after the contexts were destroyed", &before, &after);
+
+	for (j = 0; j < ARRAY_SIZE(objects); j++)
+		KUNIT_EXPECT_EQ(test, drm_gem_handle_delete(client->file, objects[j].handle), 0);
+	KUNIT_EXPECT_EQ(test, kref_read(&obj->base.refcount), 1);
+	i915_gem_object_put(obj);
+}
+
+/* What is refused has taken nothing. */
+static void context_creation_refused(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	const u64 extensions = build_extensions_for(test, 0, true);
+	struct drm_i915_private *i915 = client->mock->i915;
+	struct intel_device_info no_execlists = *INTEL_INFO(i915);
+	const struct intel_device_info *info = INTEL_INFO(i915);
+	struct drm_i915_gem_vm_control vm_flags = { .flags = 1 };
+	/* A vm knows no extension, so any will do */
+	struct drm_i915_gem_vm_control vm_extension = { .extensions = extensions };
+	struct census before, after;
+	u32 id;
+
+	before = take_census(client, 0);
+
+	KUNIT_EXPECT_EQ(test, vm_create(client, &vm_flags), -EINVAL);
+	KUNIT_EXPECT_EQ(test, vm_create(client, &vm_extension), -EINVAL);
+
+	/* The mock engine cannot be balanced */
+	if (made_by_first_use(test)) {
+		KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
+		KUNIT_EXPECT_EQ(test, use_context(client, id), -ENODEV);
+		KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+	} else {
+		KUNIT_EXPECT_EQ(test, create_context(client, extensions, &id), -ENODEV);
+	}
+
+	no_execlists.has_logical_ring_contexts = 0;
+	i915->__info = &no_execlists;
+	KUNIT_EXPECT_EQ(test, create_context(client, 0, &id), -EINVAL);
+	i915->__info = info;
+
+	atomic_set(&client_fpriv(client)->ban_score, I915_CLIENT_SCORE_BANNED);
+	KUNIT_EXPECT_EQ(test, create_context(client, 0, &id), -EIO);
+
+	after = take_census(client, 0);
+	expect_same(test, "after all were refused", &before, &after);
+}
+
 /* Another thread of the client, that guesses ids. */
 struct guesser {
 	struct mock_client *client;
@@ -680,6 +837,51 @@ static void context_creation_fails(struct kunit *test)
 					     build_extensions(test, vm_id)), 8);
 	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id, 0), 8);
 }
+
+/* The same for a file, which has a context from the start, and for a vm. */
+static void context_file_fails(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	struct mock_device *mock = test->priv;
+	struct census before, after;
+	unsigned int opened, made;
+	struct file *filp;
+	bool failed;
+	int err;
+
+	failing_probe_register(test);
+	before = take_census(client, 0);
+
+	for (opened = 1, failed = true; failed; opened++) {
+		failing_start(opened);
+		filp = mock_drm_getfile(mock->i915->drm.primary, O_RDWR);
+		failed = failing_stop();
+		err = PTR_ERR_OR_ZERO(filp);
+
+		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
+				      "open, allocation %u: %d", opened, err);
+		if (!err)
+			__fput_sync(filp);
+	}
+	KUNIT_EXPECT_GT(test, opened, 8);
+
+	for (made = 1, failed = true; failed; made++) {
+		struct drm_i915_gem_vm_control args = {};
+
+		failing_start(made);
+		err = vm_create(client, &args);
+		failed = failing_stop();
+
+		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
+				      "vm, allocation %u: %d", made, err);
+		if (!err)
+			KUNIT_EXPECT_EQ(test, destroy_vm(client, args.vm_id), 0);
+	}
+	KUNIT_EXPECT_GT(test, made, 4);
+
+	after = take_census(client, 0);
+	expect_same(test, "after all", &before, &after);
+}
 #else
 static void context_reaped_before_allocation(struct kunit *test)
 {
@@ -687,6 +889,11 @@ static void context_reaped_before_allocation(struct kunit *test)
 }
 
 static void context_creation_fails(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
+}
+
+static void context_file_fails(struct kunit *test)
 {
 	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
 }
@@ -699,9 +906,12 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_listed_until_freed, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_flush_waits_for_vm, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_after_request, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_forgets_objects, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_creation_refused, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_created_among_guesses, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_reaped_before_allocation, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_creation_fails, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_file_fails, creation_path_gen_params),
 	{}
 };
 

@@ -29,7 +29,13 @@ static const struct intel_device_info mock_info = {
 	.max_pat_index = 3,
 };
 
-static void mock_drm_release(struct drm_device *drm)
+/**
+ * mock_device_test_release - for &drm_driver.release of mock devices
+ * @drm: the device
+ *
+ * Context: Process context. May sleep.
+ */
+void mock_device_test_release(struct drm_device *drm)
 {
 	i915_gem_context_test_ops.release_device(drm);
 }
@@ -37,7 +43,7 @@ static void mock_drm_release(struct drm_device *drm)
 static const struct drm_driver mock_drm_driver = {
 	.name = "mock",
 	.driver_features = DRIVER_GEM,
-	.release = mock_drm_release,
+	.release = mock_device_test_release,
 };
 
 static void destroy_device(void *mock_device)
@@ -62,12 +68,14 @@ static void destroy_ida(void *ida)
 /**
  * mock_device_test_init_for - for &kunit_suite.init: make a mock device
  * @test: the test, whose priv will be the &struct mock_device
+ * @driver: its driver, with mock_device_test_release()
  * @info: what kind of device
  *
  * Context: Process context.
  * Return: 0 on success, a negative error code if there is no memory.
  */
-int mock_device_test_init_for(struct kunit *test, const struct intel_device_info *info)
+int mock_device_test_init_for(struct kunit *test, const struct drm_driver *driver,
+			      const struct intel_device_info *info)
 {
 	struct mock_device *mock;
 	int err;
@@ -90,7 +98,7 @@ int mock_device_test_init_for(struct kunit *test, const struct intel_device_info
 		return err;
 
 	mock->ops = &i915_gem_context_test_ops;
-	mock->i915 = mock->ops->create_device(&mock_drm_driver, info, "mock");
+	mock->i915 = mock->ops->create_device(driver, info, "mock");
 	if (!mock->i915)
 		return -ENOMEM;
 
@@ -112,7 +120,7 @@ int mock_device_test_init_for(struct kunit *test, const struct intel_device_info
  */
 int mock_device_test_init(struct kunit *test)
 {
-	return mock_device_test_init_for(test, &mock_info);
+	return mock_device_test_init_for(test, &mock_drm_driver, &mock_info);
 }
 
 /**

@@ -17,8 +17,10 @@
 
 #include "gem/selftests/mock_context.h"
 
-struct i915_gem_context;
+struct drm_device;
+struct drm_driver;
 struct drm_i915_private;
+struct i915_gem_context;
 struct intel_device_info;
 
 /**
@@ -91,8 +93,10 @@ struct tracked_context {
 };
 
 int mock_device_test_init(struct kunit *test);
-int mock_device_test_init_for(struct kunit *test, const struct intel_device_info *info);
+int mock_device_test_init_for(struct kunit *test, const struct drm_driver *driver,
+			      const struct intel_device_info *info);
 void mock_device_test_exit(struct kunit *test);
+void mock_device_test_release(struct drm_device *drm);
 void mock_device_block_queue(struct mock_device *mock);
 void mock_device_unblock_queue(struct mock_device *mock);
 
