@@ -14,14 +14,22 @@ MODULE	?=
 PARTS	?=
 KASAN	?=
 MUTANTS	?=
+KERNEL	?=
 
 # One folder for each kernel that the series is put on.
 NAME	:= $(if $(LINUX),$(notdir $(abspath $(LINUX)))-$(firstword $(shell echo '$(abspath $(LINUX))' | cksum)),linux-7.3)
 WORK	:= $(CURDIR)/build/$(NAME)
 TREE	:= $(WORK)/linux
 RESULTS	:= $(CURDIR)/build/results
-VMTEST	:= $(TREE)/tools/testing/selftests/drivers/gpu/i915/vmtest.sh \
-	   -d '$(WORK)/vm' -a '$(ACCEL)' -s '$(SMP)'
+TESTS	:= $(TREE)/tools/testing/selftests/drivers/gpu/i915
+VMTEST	:= $(TESTS)/vmtest.sh -d '$(WORK)/vm' -a '$(ACCEL)' -s '$(SMP)'
+
+# The mock selftests inside the driver take a debug kernel longer than all the rest.
+ifneq ($(KERNEL),)
+VMTEST	:= $(TESTS)/vmtest.sh -d '$(WORK)/vm-$(KERNEL)' -a '$(ACCEL)' -s '$(SMP)' \
+	   -c '$(TESTS)/$(KERNEL).config' -m 2G -t 3600 -x mock_selftests
+RESULTS	:= $(RESULTS)/$(KERNEL)
+endif
 
 # Debian's ccache answers to gcc there; the base folder lets clones share it.
 export PATH := /usr/lib/ccache:$(PATH)
@@ -39,7 +47,7 @@ help:
 	@echo 'make kunit      the KUnit suites, KASAN=1 under KASAN'
 	@echo 'make mutants    does KUnit notice wrong changes to the driver? MUTANTS= names some'
 	@echo 'make coverage   which lines KUnit runs of those that make and free contexts'
-	@echo 'make kselftest  the kselftests, in QEMU'
+	@echo 'make kselftest  the kselftests, in QEMU; KERNEL=debug or KERNEL=kcsan on such a kernel'
 	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more'
 	@echo 'make mock-selftests'
 	@echo '                the selftests inside the driver, MODULE= names another i915.ko'
@@ -81,8 +89,12 @@ coverage: tree
 	@scripts/coverage '$(TREE)' '$(WORK)/coverage' '$(RESULTS)'
 
 kselftest: tree
+	@scripts/deps libtap-formatter-junit-perl
 	@mkdir -p '$(RESULTS)'
-	@$(VMTEST) -l '$(RESULTS)' | tee '$(RESULTS)/kselftest.tap'
+	@status=0; \
+	$(VMTEST) -l '$(RESULTS)' | tee '$(RESULTS)/kselftest.tap' || status=$$?; \
+	scripts/junit '$(RESULTS)' || status=1; \
+	exit $$status
 
 check: tree
 	@scripts/deps b4 coccinelle
