@@ -28,25 +28,27 @@ static bool kunit_is_off(void)
 	return off;
 }
 
+/* Or NULL. */
+static const char *why_not(void)
+{
+	if (!access("/sys/module/" MODULE, F_OK))
+		return MODULE " is built in or loaded";
+	if (!module_exists(MODULE, MODULE_PATH))
+		return "no module " MODULE ": build with CONFIG_DRM_I915_KUNIT_TEST=m";
+	if (geteuid())
+		return "cannot load modules: be root";
+	if (kunit_is_off())
+		return "KUnit is off: load it, or boot, with kunit.enable=1";
+
+	return NULL;
+}
+
 FIXTURE(context_kunit) {
 };
 
 FIXTURE_SETUP(context_kunit)
 {
-	int err;
-
-	if (geteuid())
-		SKIP(return, "cannot load modules: be root");
-	if (!access("/sys/module/" MODULE, F_OK))
-		SKIP(return, MODULE " is built in or loaded");
-
-	if (kunit_is_off())
-		SKIP(return, "KUnit is off: load it, or boot, with kunit.enable=1");
-
-	err = load_module(MODULE, MODULE_PATH, "");
-	if (err == -ENOENT)
-		SKIP(return, "no module " MODULE ": build with CONFIG_DRM_I915_KUNIT_TEST=m");
-	ASSERT_EQ(0, err);
+	ASSERT_EQ(0, load_module(MODULE, MODULE_PATH, ""));
 }
 
 FIXTURE_TEARDOWN(context_kunit)
@@ -102,4 +104,14 @@ TEST_F_TIMEOUT(context_kunit, all, 900)
 		SKIP(return, "%d cases were skipped, for the reasons above", counts.skipped);
 }
 
-TEST_HARNESS_MAIN
+int main(int argc, char *argv[])
+{
+	const char *reason = why_not();
+
+	if (reason) {
+		ksft_print_header();
+		ksft_exit_skip("%s\n", reason);
+	}
+
+	return test_harness_run(argc, argv);
+}

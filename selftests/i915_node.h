@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +141,21 @@ static inline int i915_context_create(int fd, unsigned int *id)
 	return 0;
 }
 
+static inline int i915_context_create_ext(int fd, unsigned int flags, const void *extensions,
+					  unsigned int *id)
+{
+	struct drm_i915_gem_context_create_ext create = {
+		.flags = flags | (extensions ? I915_CONTEXT_CREATE_FLAGS_USE_EXTENSIONS : 0),
+		.extensions = (uintptr_t)extensions,
+	};
+
+	if (ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_CREATE_EXT, &create))
+		return -errno;
+
+	*id = create.ctx_id;
+	return 0;
+}
+
 /* Up to graphics version 12 the first use makes the context: this is one. */
 static inline int i915_context_use(int fd, unsigned int id)
 {
@@ -158,27 +174,106 @@ static inline int i915_context_destroy(int fd, unsigned int id)
 	return ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_DESTROY, &destroy) ? -errno : 0;
 }
 
-/*
- * With modprobe where there is one; the guest of vmtest.sh has none, and what the
- * module needs is loaded. @path is where it lies among the modules of the kernel.
- */
+static inline int i915_context_set(int fd, unsigned int id, unsigned long long param,
+				   unsigned long long value)
+{
+	struct drm_i915_gem_context_param arg = {
+		.ctx_id = id,
+		.param = param,
+		.value = value,
+	};
+
+	return ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_SETPARAM, &arg) ? -errno : 0;
+}
+
+static inline int i915_vm_create(int fd, unsigned int *id)
+{
+	struct drm_i915_gem_vm_control vm = {};
+
+	if (ioctl(fd, DRM_IOCTL_I915_GEM_VM_CREATE, &vm))
+		return -errno;
+
+	*id = vm.vm_id;
+	return 0;
+}
+
+static inline int i915_vm_destroy(int fd, unsigned int id)
+{
+	struct drm_i915_gem_vm_control vm = { .vm_id = id };
+
+	return ioctl(fd, DRM_IOCTL_I915_GEM_VM_DESTROY, &vm) ? -errno : 0;
+}
+
+static inline int i915_object_create(int fd, unsigned int *handle)
+{
+	struct drm_i915_gem_create create = { .size = 4096 };
+
+	if (ioctl(fd, DRM_IOCTL_I915_GEM_CREATE, &create))
+		return -errno;
+
+	*handle = create.handle;
+	return 0;
+}
+
+/* Has the context execute the object, if @fence is not -1 after that is signaled. */
+static inline int i915_execute(int fd, unsigned int id, unsigned int handle, int fence)
+{
+	struct drm_i915_gem_exec_object2 object = { .handle = handle };
+	struct drm_i915_gem_execbuffer2 exec = {
+		.buffers_ptr = (uintptr_t)&object,
+		.buffer_count = 1,
+		.flags = I915_EXEC_RENDER,
+		.rsvd1 = id,
+	};
+
+	if (fence != -1) {
+		exec.flags |= I915_EXEC_FENCE_IN;
+		exec.rsvd2 = fence;
+	}
+
+	return ioctl(fd, DRM_IOCTL_I915_GEM_EXECBUFFER2, &exec) ? -errno : 0;
+}
+
+/* Where the module lies if there is no modprobe, as in the guest of vmtest.sh. */
+static inline void module_file(char *buf, size_t size, const char *path)
+{
+	struct utsname uts;
+
+	uname(&uts);
+	snprintf(buf, size, "/lib/modules/%s/kernel/%s", uts.release, path);
+}
+
+static inline bool has_modprobe(void)
+{
+	return !access("/sbin/modprobe", X_OK);
+}
+
+/* @path is where the module lies among those of the kernel. */
+static inline bool module_exists(const char *name, const char *path)
+{
+	char buf[256];
+
+	if (has_modprobe()) {
+		snprintf(buf, sizeof(buf), "/sbin/modprobe -n -q %s", name);
+		return !system(buf);
+	}
+
+	module_file(buf, sizeof(buf), path);
+	return !access(buf, R_OK);
+}
+
 static inline int load_module(const char *name, const char *path, const char *params)
 {
 	char buf[256];
-	struct utsname uts;
 	int fd, err;
 
-	if (!access("/sbin/modprobe", X_OK)) {
-		snprintf(buf, sizeof(buf), "/sbin/modprobe -n -q %s", name);
-		if (system(buf))
-			return -ENOENT;
-
+	if (has_modprobe()) {
 		snprintf(buf, sizeof(buf), "/sbin/modprobe %s %s", name, params);
 		return system(buf) ? -EINVAL : 0;
 	}
 
-	uname(&uts);
-	snprintf(buf, sizeof(buf), "/lib/modules/%s/kernel/%s", uts.release, path);
+	/* What the module needs is loaded */
+	module_file(buf, sizeof(buf), path);
 	fd = open(buf, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;

@@ -60,11 +60,6 @@ FIXTURE(mock_selftests) {
 
 FIXTURE_SETUP(mock_selftests)
 {
-	const char *in_use = i915_module_in_use();
-
-	if (in_use)
-		SKIP(return, "%s", in_use);
-
 	self->kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	ASSERT_LE(0, self->kmsg);
 	ASSERT_LE(0, lseek(self->kmsg, 0, SEEK_END));
@@ -92,4 +87,14 @@ TEST_F_TIMEOUT(mock_selftests, all, 900)
 	EXPECT_EQ(ALL_PASSED, result);
 }
 
-TEST_HARNESS_MAIN
+int main(int argc, char *argv[])
+{
+	const char *reason = i915_module_in_use();
+
+	if (reason) {
+		ksft_print_header();
+		ksft_exit_skip("%s\n", reason);
+	}
+
+	return test_harness_run(argc, argv);
+}

@@ -8,16 +8,16 @@
  */
 #define _GNU_SOURCE
 #include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "../../../kselftest_harness.h"
 #include "i915_node.h"
 
 #define DRIVER_DIR "/sys/bus/platform/drivers/i915-mock"
-
-#define NO_MOCK_NODE \
-	"no mock device: build i915 with CONFIG_DRM_I915_MOCK_NODE=y and load it"
 
 static int write_file(const char *path, const char *text)
 {
@@ -127,11 +127,7 @@ FIXTURE_VARIANT_ADD(unplug, gfx13) {
 FIXTURE_SETUP(unplug)
 {
 	self->name = variant->name;
-	if (!is_bound(self->name))
-		SKIP(return, NO_MOCK_NODE);
-	if (access(DRIVER_DIR "/unbind", W_OK))
-		SKIP(return, "cannot unbind devices: be root");
-
+	ASSERT_TRUE(is_bound(self->name));
 	self->warnings = kernel_warnings();
 	ASSERT_LE(0, self->warnings);
 }
@@ -193,11 +189,13 @@ TEST_F(unplug, bind_while_old_file_is_open)
 	close(new);
 }
 
-TEST_F(unplug, running_spammers)
+TEST_F_TIMEOUT(unplug, running_spammers, 120)
 {
-	int round, i, status;
+	int round, i, status, started[2];
 	pid_t pids[4];
+	char byte;
 
+	ASSERT_EQ(0, pipe(started));
 	for (round = 0; round < 5; round++) {
 		for (i = 0; i < 4; i++) {
 			pids[i] = fork();
@@ -208,13 +206,17 @@ TEST_F(unplug, running_spammers)
 
 				/* Not to go on for ever if an assertion fails. */
 				prctl(PR_SET_PDEATHSIG, SIGKILL);
+				if (write(started[1], "", 1) != 1)
+					err = -EIO;
 				while (!err)
 					err = create_and_destroy(fd);
 				_exit(err == -ENODEV ? 0 : -err);
 			}
 		}
 
-		usleep(300 * 1000);
+		for (i = 0; i < 4; i++)
+			ASSERT_EQ(1, read(started[0], &byte, 1));
+		usleep(200 * 1000);
 		ASSERT_EQ(0, mock_unbind(self->name));
 		for (i = 0; i < 4; i++) {
 			ASSERT_EQ(pids[i], waitpid(pids[i], &status, 0));
@@ -223,18 +225,32 @@ TEST_F(unplug, running_spammers)
 		}
 		ASSERT_EQ(0, mock_bind(self->name));
 	}
+	close(started[0]);
+	close(started[1]);
 }
 
-TEST(module)
+FIXTURE(module) {
+	long warnings;
+};
+
+FIXTURE_SETUP(module)
 {
 	const char *in_use = i915_module_in_use();
-	long warnings = kernel_warnings();
-	int fd, round;
 
-	if (!is_bound("i915-mock.12"))
-		SKIP(return, NO_MOCK_NODE);
 	if (in_use)
 		SKIP(return, "%s", in_use);
+	self->warnings = kernel_warnings();
+	ASSERT_LE(0, self->warnings);
+}
+
+FIXTURE_TEARDOWN(module)
+{
+	EXPECT_EQ(self->warnings, kernel_warnings());
+}
+
+TEST_F(module, open_file)
+{
+	int fd, round;
 
 	for (round = 0; round < 3; round++) {
 		fd = open_node("i915-mock.12");
@@ -251,7 +267,86 @@ TEST(module)
 		EXPECT_FALSE(is_bound("i915-mock.13"));
 		ASSERT_EQ(0, i915_load_module(""));
 	}
-	EXPECT_EQ(warnings, kernel_warnings());
 }
 
-TEST_HARNESS_MAIN
+/* Opens and closes files with contexts in them until @stop is set. */
+static int spam_files(const char *name, const atomic_bool *stop)
+{
+	unsigned int seed = getpid();
+	int fd, err = 0;
+
+	while (!*stop && !err) {
+		/* There is none while the module is away */
+		fd = open_node(name);
+		if (fd >= 0) {
+			err = create_many(fd, 2);
+			if (err == -ENODEV)
+				err = 0;
+			close(fd);
+		}
+		/* For the module to have its moment, that nobody has a file */
+		usleep(rand_r(&seed) % 20000);
+	}
+
+	return err;
+}
+
+/* The module goes whenever no file happens to be open, and comes back. */
+TEST_F_TIMEOUT(module, files_that_come_and_go, 300)
+{
+	int round, i, err, status, refused = 0;
+	atomic_bool *stop;
+	pid_t pids[2];
+	time_t end;
+
+	stop = mmap(NULL, sizeof(*stop), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, stop);
+	for (i = 0; i < 2; i++) {
+		pids[i] = fork();
+		ASSERT_LE(0, pids[i]);
+		if (!pids[i]) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			_exit(-spam_files(i ? "i915-mock.13" : "i915-mock.12", stop));
+		}
+	}
+
+	for (round = 0; round < 5; round++) {
+		end = time(NULL) + 30;
+		while ((err = i915_unload_module()) == -EWOULDBLOCK && time(NULL) < end)
+			refused++;
+		ASSERT_EQ(0, err);
+		ASSERT_EQ(0, i915_load_module(""));
+		usleep(100 * 1000);
+	}
+
+	*stop = true;
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(pids[i], waitpid(pids[i], &status, 0));
+		EXPECT_EQ(0, status);
+	}
+	munmap(stop, sizeof(*stop));
+	TH_LOG("unloaded %d times, refused %d times", round, refused);
+}
+
+/* Or NULL. */
+static const char *why_not(void)
+{
+	if (access(DRIVER_DIR "/unbind", F_OK))
+		return "no mock device: build i915 with CONFIG_DRM_I915_MOCK_NODE=y and load it";
+	if (access(DRIVER_DIR "/unbind", W_OK))
+		return "cannot unbind devices: be root";
+
+	return NULL;
+}
+
+int main(int argc, char *argv[])
+{
+	const char *reason = why_not();
+
+	if (reason) {
+		ksft_print_header();
+		ksft_exit_skip("%s\n", reason);
+	}
+
+	return test_harness_run(argc, argv);
+}

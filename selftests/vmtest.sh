@@ -24,8 +24,11 @@ limit=900
 log_dir=""
 kernel_log=""
 module=""
+fragments=()
+excluded=" "
+memory=1G
 interactive=""
-busybox=""
+busybox=${BUSYBOX:-}
 tmp_dir=""
 qemu_pid=""
 
@@ -46,11 +49,17 @@ as the guest has all that the tests need, or if the kernel warns or dies.
 	-a accel	kvm, tcg, or auto: KVM if it boots this kernel (default)
 	-s cpus		of the guest (default: $smp)
 	-t seconds	after which the guest is ended (default: $limit)
-	-l dir		for the kernel log of each boot (default: the build directory)
+	-l dir		for the results and the kernel log of each boot (default: the
+			build directory)
+	-c config	options in addition to those that the tests need, such as
+			debug.config
+	-m size		memory of the guest (default: $memory)
+	-x program	not to be run with the others
 	-k i915.ko	a module to load in place of the one that was built, such
 			as that of a tree to compare with
 	-i		interactive: a shell in the guest, from a static busybox
-			in PATH or named by \$BUSYBOX
+			in PATH or named by \$BUSYBOX; if that is set, it is in
+			every guest, for commands such as sh run_kselftest.sh
 	-h		this help
 EOF
 }
@@ -91,7 +100,8 @@ function show_progress() {
 function build_kernel() {
 	local fragment="$tmp_dir/config" opt
 
-	cat "$test_dir/config" "$test_dir/vmtest.config" > "$fragment"
+	cat "$test_dir/config" "$test_dir/vmtest.config" ${fragments[@]+"${fragments[@]}"} \
+		> "$fragment"
 
 	# Keep the time stamp of an unchanged config, so that nothing is rebuilt.
 	mkdir -p "$build_dir"
@@ -117,9 +127,10 @@ function build_kernel() {
 }
 
 function build_tests() {
-	mkdir -p "$build_dir/selftests"
-	make -C "$test_dir" -s OUTPUT="$build_dir/selftests" LDFLAGS=-static \
-		KHDR_INCLUDES="-isystem $build_dir/usr/include" all ||
+	rm -rf "$build_dir/selftests"
+	make -C "$kernel_dir/tools/testing/selftests" -s O="$build_dir" LDFLAGS=-static \
+		TARGETS=drivers/gpu/i915 FORCE_TARGETS=1 \
+		KSFT_INSTALL_PATH="$build_dir/selftests" install >/dev/null ||
 		fail "the tests do not build (is there a static libc?)"
 	[ "$build_dir/vmtest_init" -nt "$test_dir/vmtest_init.c" ] ||
 		gcc -Wall -O2 -static -o "$build_dir/vmtest_init" "$test_dir/vmtest_init.c" ||
@@ -168,10 +179,10 @@ EOF
 			echo "file ${file#"$tmp_dir/install"} $file 0644 0 0" >> "$list"
 		done
 	fi
-	for file in "$build_dir"/selftests/*; do
-		[ ! -x "$file" ] || echo "file /selftests/${file##*/} $file 0755 0 0" >> "$list"
-	done
-	if [ -n "$interactive" ]; then
+	find "$build_dir/selftests" -mindepth 1 \
+		-type d -printf 'dir /selftests/%P 0755 0 0\n' -o \
+		-type f -printf 'file /selftests/%P %p 0%m 0 0\n' >> "$list"
+	if [ -n "$busybox" ]; then
 		echo "file /bin/busybox $busybox 0755 0 0" >> "$list"
 		echo "slink /bin/sh busybox 0755 0 0" >> "$list"
 	fi
@@ -225,17 +236,18 @@ function run_guest() {
 	# In the background, so that a signal ends it at once: see cleanup().
 	timeout --foreground -k 5 "$limit" \
 		qemu-system-x86_64 -nodefaults -no-reboot -display none \
-		-accel "$accel_opt" -cpu "$cpu" -smp "$smp,sockets=$smp" -m 1G \
+		-accel "$accel_opt" -cpu "$cpu" -smp "$smp,sockets=$smp" -m "$memory" \
 		-serial "file:$kernel_log" \
 		-chardev "stdio,id=test,signal=$signal,logfile=$tmp_dir/output" \
 		-serial chardev:test \
 		-kernel "$kernel" -initrd "$tmp_dir/initrd" \
-		-append "console=ttyS0 panic=-1 panic_on_warn=1 oops=panic" \
+		-append "console=ttyS0 panic=-1 panic_on_warn=1 oops=panic slab_nomerge" \
 		<"$stdin" &
 	qemu_pid=$!
 	wait "$qemu_pid" || status=$?
 	qemu_pid=""
 
+	[ -n "$interactive" ] || cp "$tmp_dir/output" "$log_dir/${1##*/}.tap"
 	case $status in
 	0)	;;
 	124|137) say "the guest was ended after $limit seconds, -t gives it more" ;;
@@ -255,7 +267,9 @@ function guest_status() {
 }
 
 function check_log() {
-	local splat='BUG:|WARNING:|Oops|KASAN:|UBSAN:|Kernel panic|INFO: (task|rcu)'
+	local splat='BUG:|WARNING:|Oops|KASAN:|KCSAN:|UBSAN:|Kernel panic|INFO: (task|rcu)|ODEBUG:'
+
+	splat+='|vmtest: kmemleak:'
 
 	if [ ! -s "$kernel_log" ]; then
 		say "the guest printed nothing (accelerator $accel: try -a tcg)"
@@ -277,8 +291,9 @@ function run_all() {
 	local prog status result=0
 
 	for prog in $(sed -n 's/^TEST_GEN_PROGS .*=//p' "$test_dir/Makefile"); do
+		[[ "$excluded" != *" $prog "* ]] || continue
 		status=0
-		say "$prog"
+		echo "# selftests: drivers/gpu/i915: $prog"
 		run_guest "$prog" || status=$?
 		say "$prog ended with $status"
 		[ "$status" = 0 ] || result=$KSFT_FAIL
@@ -290,7 +305,7 @@ function run_all() {
 function main() {
 	local opt
 
-	while getopts 'hd:j:a:s:t:l:k:i' opt; do
+	while getopts 'hd:j:a:s:t:l:k:c:m:x:i' opt; do
 		case $opt in
 		d)	build_dir="$OPTARG" ;;
 		j)	jobs="$OPTARG" ;;
@@ -299,6 +314,10 @@ function main() {
 		t)	limit="$OPTARG" ;;
 		l)	log_dir="$OPTARG" ;;
 		k)	module="$OPTARG" ;;
+		c)	[ -r "$OPTARG" ] || fail "-c $OPTARG: no such file"
+			fragments+=("$(realpath "$OPTARG")") ;;
+		m)	memory="$OPTARG" ;;
+		x)	excluded+="$OPTARG " ;;
 		i)	interactive=1 ;;
 		h)	usage
 			exit 0 ;;
@@ -320,9 +339,10 @@ function main() {
 	need make "GNU make"
 	need rsync "rsync, for headers_install"
 	need depmod "kmod"
+	[ -z "$busybox" ] || [ -x "$busybox" ] || fail "$busybox: no such program"
 	if [ -n "$interactive" ]; then
-		busybox="${BUSYBOX:-$(command -v busybox || true)}"
-		[ -x "$busybox" ] || skip "no busybox: install busybox-static or set \$BUSYBOX"
+		busybox=${busybox:-$(command -v busybox || true)}
+		[ -n "$busybox" ] || skip "no busybox: install busybox-static or set \$BUSYBOX"
 		limit=86400
 		[ $# -gt 0 ] || set -- sh
 	fi

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define ARGS_MAX 64
+#define KMEMLEAK "/sys/kernel/debug/kmemleak"
 
 static void log_msg(const char *fmt, ...)
 {
@@ -91,6 +92,45 @@ static void load_modules(void)
 	fclose(file);
 }
 
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), len;
+
+	if (fd < 0)
+		return -errno;
+
+	len = write(fd, text, strlen(text));
+	close(fd);
+
+	return len == (int)strlen(text) ? 0 : -EIO;
+}
+
+/* What kmemleak, if it is there, has found is told to the log. */
+static int count_leaks(void)
+{
+	int count = 0;
+	FILE *file;
+	char *line;
+
+	if (write_file(KMEMLEAK, "scan"))
+		return 0;
+	/* It tells of nothing younger, and a pointer may come in the way of one scan */
+	sleep(6);
+	write_file(KMEMLEAK, "scan");
+
+	file = fopen(KMEMLEAK, "r");
+	if (!file)
+		return 0;
+	while ((line = next_line(file))) {
+		log_msg("kmemleak: %s\n", line);
+		count++;
+		free(line);
+	}
+	fclose(file);
+
+	return count;
+}
+
 static void read_command(char *argv[ARGS_MAX + 1])
 {
 	FILE *file = fopen("/command", "r");
@@ -138,6 +178,8 @@ int main(void)
 	mount_filesystems();
 	load_modules();
 	read_command(argv);
+	/* Not what was there before the test */
+	write_file(KMEMLEAK, "clear");
 
 	/* Not the command: what it printed last would be lost as its session ends. */
 	take_terminal("/dev/ttyS1");
@@ -147,7 +189,7 @@ int main(void)
 		fail("fork");
 
 	if (!pid) {
-		setenv("PATH", "/bin:/selftests", 1);
+		setenv("PATH", "/bin:/selftests/drivers/gpu/i915", 1);
 		setenv("HOME", "/", 1);
 		setenv("TERM", "vt100", 1);
 		if (chdir("/selftests"))
@@ -162,7 +204,9 @@ int main(void)
 		;
 	tcdrain(1);
 
-	if (WIFEXITED(status))
+	if (count_leaks())
+		log_msg("exit status 1\n");
+	else if (WIFEXITED(status))
 		log_msg("exit status %d\n", WEXITSTATUS(status));
 	else
 		log_msg("killed by signal %d\n", WTERMSIG(status));

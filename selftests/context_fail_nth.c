@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Makes every allocation of the context and vm ioctls fail in turn, alone and with
+ * all that follow, and expects ENOMEM, nothing left behind, and that the next call
+ * works.
+ */
+#define _GNU_SOURCE
+#include "../../../kselftest_harness.h"
+#include "i915_census.h"
+
+#define FAILSLAB	"/sys/kernel/debug/failslab/"
+#define FAIL_PAGE_ALLOC	"/sys/kernel/debug/fail_page_alloc/"
+
+#define POINTS_MAX	2000	/* far more than any call has */
+#define SPACE_STEP	64	/* bytes */
+
+static int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return -errno;
+
+	err = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+
+	return err;
+}
+
+/* Allocations that may sleep, and single pages, can fail, and say nothing. */
+static int set_up_faults(void)
+{
+	int err = 0;
+
+	err = err ?: write_text(FAILSLAB "ignore-gfp-wait", "N");
+	err = err ?: write_text(FAILSLAB "verbose", "0");
+	err = err ?: write_text(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N");
+	err = err ?: write_text(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "N");
+	err = err ?: write_text(FAIL_PAGE_ALLOC "min-order", "0");
+	err = err ?: write_text(FAIL_PAGE_ALLOC "verbose", "0");
+
+	return err;
+}
+
+struct parameters {
+	struct drm_i915_gem_context_create_ext_setparam engines, vm;
+	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, 4);
+};
+
+FIXTURE(memory) {
+	struct i915_node nodes[I915_NODES_MAX];
+	const struct i915_node *node;
+	struct i915_census before;
+	struct parameters parameters;
+	unsigned int id, vm_id, made_vm_id, handle;
+	int fd, opened_fd, nth_fd, make_it_fail_fd;
+};
+
+FIXTURE_VARIANT(memory) {
+	bool by_ioctl;
+};
+
+FIXTURE_VARIANT_ADD(memory, by_first_use) {
+	.by_ioctl = false,
+};
+
+FIXTURE_VARIANT_ADD(memory, by_create_ioctl) {
+	.by_ioctl = true,
+};
+
+FIXTURE_SETUP(memory)
+{
+	struct parameters *p = &self->parameters;
+	int count = i915_find_nodes(self->nodes);
+
+	self->node = i915_find_path(self->nodes, count, variant->by_ioctl);
+	if (!self->node)
+		SKIP(return, I915_NO_PATH);
+	self->nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	self->make_it_fail_fd = open("/proc/thread-self/make-it-fail", O_RDWR | O_CLOEXEC);
+	if (self->nth_fd < 0 || self->make_it_fail_fd < 0 || set_up_faults())
+		SKIP(return, "no fault injection: be root, mount debugfs, and build with "
+		     "CONFIG_FAULT_INJECTION_DEBUG_FS, CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC");
+	if (!i915_first_census(self->node, &self->before))
+		SKIP(return, I915_IN_USE);
+
+	self->fd = open(self->node->path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, i915_vm_create(self->fd, &self->vm_id));
+	ASSERT_EQ(0, i915_object_create(self->fd, &self->handle));
+
+	p->engines.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM;
+	p->engines.base.next_extension = (uintptr_t)&p->vm;
+	p->engines.param.param = I915_CONTEXT_PARAM_ENGINES;
+	p->engines.param.size = sizeof(p->map);
+	p->engines.param.value = (uintptr_t)&p->map;
+	p->vm.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM;
+	p->vm.param.param = I915_CONTEXT_PARAM_VM;
+	p->vm.param.value = self->vm_id;
+}
+
+FIXTURE_TEARDOWN(memory)
+{
+	write_text(FAILSLAB "probability", "0");
+	close(self->nth_fd);
+	close(self->make_it_fail_fd);
+	close(self->fd);
+	EXPECT_STREQ("", i915_left_behind(self->node, &self->before));
+}
+
+typedef struct _test_data_memory memory_t;
+
+static int create(memory_t *m)
+{
+	return i915_context_create(m->fd, &m->id);
+}
+
+static int create_with_parameters(memory_t *m)
+{
+	return i915_context_create_ext(m->fd, I915_CONTEXT_CREATE_FLAGS_SINGLE_TIMELINE,
+				       &m->parameters, &m->id);
+}
+
+static int use(memory_t *m)
+{
+	return i915_context_use(m->fd, m->id);
+}
+
+static int create_and_use(memory_t *m)
+{
+	return create(m) ?: use(m);
+}
+
+static int set_engines(memory_t *m)
+{
+	struct drm_i915_gem_context_param param = m->parameters.engines.param;
+
+	param.ctx_id = m->id;
+	return ioctl(m->fd, DRM_IOCTL_I915_GEM_CONTEXT_SETPARAM, &param) ? -errno : 0;
+}
+
+static int set_persistence(memory_t *m)
+{
+	return i915_context_set(m->fd, m->id, I915_CONTEXT_PARAM_PERSISTENCE, 1);
+}
+
+static int get_vm(memory_t *m)
+{
+	struct drm_i915_gem_context_param param = {
+		.ctx_id = m->id,
+		.param = I915_CONTEXT_PARAM_VM,
+	};
+
+	if (ioctl(m->fd, DRM_IOCTL_I915_GEM_CONTEXT_GETPARAM, &param))
+		return -errno;
+
+	m->made_vm_id = param.value;
+	return 0;
+}
+
+static int execute(memory_t *m)
+{
+	return i915_execute(m->fd, m->id, m->handle, -1);
+}
+
+static int create_and_execute(memory_t *m)
+{
+	return create(m) ?: execute(m);
+}
+
+static int destroy(memory_t *m)
+{
+	return i915_context_destroy(m->fd, m->id);
+}
+
+static int create_vm(memory_t *m)
+{
+	return i915_vm_create(m->fd, &m->made_vm_id);
+}
+
+static int destroy_vm(memory_t *m)
+{
+	return i915_vm_destroy(m->fd, m->made_vm_id);
+}
+
+static int destroy_both(memory_t *m)
+{
+	return destroy_vm(m) ?: destroy(m);
+}
+
+static int open_file(memory_t *m)
+{
+	m->opened_fd = open(m->node->path, O_RDWR | O_CLOEXEC);
+
+	return m->opened_fd < 0 ? -errno : 0;
+}
+
+static int close_file(memory_t *m)
+{
+	return close(m->opened_fd) ? -errno : 0;
+}
+
+static int nothing(memory_t *m)
+{
+	return 0;
+}
+
+/* What fails, what it takes to get there, and what gives up what it has made. */
+static const struct step {
+	const char *name;
+	int (*prepare)(memory_t *m);
+	int (*call)(memory_t *m);
+	int (*undo)(memory_t *m);
+	bool first_use_only;
+	bool mock_only;		/* hardware would execute what is in the object */
+} steps[] = {
+	{ "open a file", nothing, open_file, close_file },
+	{ "create", nothing, create, destroy },
+	{ "create with parameters", nothing, create_with_parameters, destroy },
+	{ "first use", create, use, destroy },
+	{ "first use with parameters", create_with_parameters, use, destroy },
+	{ "set engines", create, set_engines, destroy, .first_use_only = true },
+	{ "set persistence", create, set_persistence, destroy },
+	{ "get the vm", create_and_use, get_vm, destroy_both },
+	{ "execute", create, execute, destroy, .mock_only = true },
+	{ "destroy unused", create, destroy, nothing },
+	{ "destroy", create_and_use, destroy, nothing },
+	{ "destroy in flight", create_and_execute, destroy, nothing, .mock_only = true },
+	{ "create a vm", nothing, create_vm, destroy_vm },
+	{ "destroy a vm", create_vm, destroy_vm, nothing },
+};
+
+#define STEPS (sizeof(steps) / sizeof(steps[0]))
+
+/* Expects what holds after each call, whether or not something failed in it. */
+static void check_call(struct __test_metadata *_metadata, memory_t *m,
+		       const struct step *step, unsigned int point, int err, bool hit)
+{
+	EXPECT_TRUE(!err || (hit && err == -ENOMEM)) {
+		TH_LOG("%s, point %u: %s", step->name, point, strerror(-err));
+	}
+	/* The next call works */
+	if (err)
+		EXPECT_EQ(0, step->call(m)) {
+			TH_LOG("%s, after point %u", step->name, point);
+		}
+	EXPECT_EQ(0, step->undo(m)) {
+		TH_LOG("%s, undone after point %u", step->name, point);
+	}
+}
+
+static void check_rest(struct __test_metadata *_metadata, memory_t *m,
+		       const struct i915_census *before, const struct step *step)
+{
+	EXPECT_STREQ("", i915_left_behind(m->node, before)) {
+		TH_LOG("%s", step->name);
+	}
+}
+
+TEST_F_TIMEOUT(memory, fails_once, 600)
+{
+	unsigned int n, total = 0, failed;
+	struct i915_census before;
+	char text[16];
+	size_t i;
+
+	for (i = 0; i < STEPS; i++) {
+		const struct step *step = &steps[i];
+		bool hit = true;
+		int err;
+
+		if ((step->first_use_only && variant->by_ioctl) ||
+		    (step->mock_only && !self->node->mock))
+			continue;
+
+		ASSERT_EQ(0, step->prepare(self));
+		ASSERT_EQ(0, step->call(self));
+		ASSERT_EQ(0, step->undo(self));
+		ASSERT_EQ(0, i915_take_census(self->node, &before));
+		/* Neither what is not freed yet, nor a GT that is not parked yet */
+		before.stats.waiting = 0;
+		before.wakerefs = self->before.wakerefs;
+
+		for (n = 1, failed = 0; hit && n < POINTS_MAX; n++) {
+			ASSERT_EQ(0, step->prepare(self));
+			snprintf(text, sizeof(text), "%u", n);
+			ASSERT_LT(0, pwrite(self->nth_fd, text, strlen(text), 0));
+			err = step->call(self);
+			ASSERT_LT(0, pread(self->nth_fd, text, sizeof(text), 0));
+			hit = atoi(text) == 0;
+			ASSERT_LT(0, pwrite(self->nth_fd, "0", 1, 0));
+
+			failed += !!err;
+			check_call(_metadata, self, step, n, err, hit);
+		}
+		EXPECT_GT(POINTS_MAX, n);
+		check_rest(_metadata, self, &before, step);
+		TH_LOG("%s: %u points, %u of them fail the call", step->name, n - 2, failed);
+		total += n - 2;
+	}
+	TH_LOG("%u points in all", total);
+}
+
+/* An allocation that is tried again, as an xarray does, fails again. */
+TEST_F_TIMEOUT(memory, ends, 600)
+{
+	unsigned int space, total = 0, failed;
+	struct i915_census before;
+	char text[16];
+	size_t i;
+
+	/* Of this task, all that come after so many bytes */
+	ASSERT_EQ(0, write_text(FAILSLAB "task-filter", "Y"));
+	ASSERT_EQ(0, write_text(FAILSLAB "interval", "1"));
+
+	for (i = 0; i < STEPS; i++) {
+		const struct step *step = &steps[i];
+		unsigned int after = 0;
+		int err;
+
+		if ((step->first_use_only && variant->by_ioctl) ||
+		    (step->mock_only && !self->node->mock))
+			continue;
+
+		ASSERT_EQ(0, step->prepare(self));
+		ASSERT_EQ(0, step->call(self));
+		ASSERT_EQ(0, step->undo(self));
+		ASSERT_EQ(0, i915_take_census(self->node, &before));
+		/* Neither what is not freed yet, nor a GT that is not parked yet */
+		before.stats.waiting = 0;
+		before.wakerefs = self->before.wakerefs;
+
+		/* Until it works some times in a row */
+		for (space = 0, failed = 0; after < 4; space += SPACE_STEP) {
+			ASSERT_EQ(0, step->prepare(self));
+			snprintf(text, sizeof(text), "%u", space);
+			ASSERT_EQ(0, write_text(FAILSLAB "space", text));
+			ASSERT_EQ(0, write_text(FAILSLAB "times", "-1"));
+			ASSERT_EQ(0, write_text(FAILSLAB "probability", "100"));
+			ASSERT_EQ(1, pwrite(self->make_it_fail_fd, "1", 1, 0));
+			err = step->call(self);
+			ASSERT_EQ(1, pwrite(self->make_it_fail_fd, "0", 1, 0));
+			ASSERT_EQ(0, write_text(FAILSLAB "probability", "0"));
+
+			failed += !!err;
+			after = err ? 0 : after + 1;
+			check_call(_metadata, self, step, space, err, true);
+			total++;
+		}
+		check_rest(_metadata, self, &before, step);
+		TH_LOG("%s: memory ends at %u points in %u bytes, %u fail the call", step->name,
+		       space / SPACE_STEP, space, failed);
+	}
+	TH_LOG("%u points in all", total);
+}
+
+int main(int argc, char *argv[])
+{
+	const char *reason = i915_no_census();
+
+	if (reason) {
+		ksft_print_header();
+		ksft_exit_skip("%s\n", reason);
+	}
+
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,697 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Gives contexts up in every way there is, and expects the kernel's counters of
+ * contexts, and of the objects that these are made of, to be back afterwards where
+ * they were before, each id to be handed out again, and none to be higher than the
+ * most contexts that a file had at once.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "../../../kselftest_harness.h"
+#include "i915_census.h"
+
+#define MANY		300	/* contexts */
+#define THREADS_MAX	16
+#define PROCS_MAX	8
+
+/* Creates @count contexts of @fd, and has every other one used. */
+static int create_many(int fd, unsigned int *ids, unsigned int count)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < count && !err; i++) {
+		err = i915_context_create(fd, &ids[i]);
+		if (!err && i % 2)
+			err = i915_context_use(fd, ids[i]);
+	}
+
+	return err;
+}
+
+static int destroy_many(int fd, const unsigned int *ids, unsigned int count)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < count && !err; i++)
+		err = i915_context_destroy(fd, ids[i]);
+
+	return err;
+}
+
+/*
+ * With no context but its default one, a file hands out the lowest ids. Returns 0,
+ * or what it hands out in the place of one of the first @count.
+ */
+static unsigned int wrong_id(int fd, unsigned int count)
+{
+	unsigned int ids[MANY], i, wrong = 0;
+
+	if (create_many(fd, ids, count))
+		return -1;
+	for (i = 0; i < count; i++) {
+		if (ids[i] != i + 1)
+			wrong = ids[i];
+	}
+
+	return destroy_many(fd, ids, count) ? -1 : wrong;
+}
+
+/* The lowest ids of vms, likewise. */
+static unsigned int wrong_vm_id(int fd, unsigned int count)
+{
+	unsigned int ids[MANY], i, wrong = 0;
+
+	for (i = 0; i < count; i++) {
+		if (i915_vm_create(fd, &ids[i]))
+			return -1;
+		if (ids[i] != i + 1)
+			wrong = ids[i];
+	}
+	for (i = 0; i < count; i++) {
+		if (i915_vm_destroy(fd, ids[i]))
+			return -1;
+	}
+
+	return wrong;
+}
+
+/* A child that cannot outlive an assertion of its parent. */
+static pid_t fork_child(void)
+{
+	const pid_t parent = getpid(), pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+	}
+
+	return pid;
+}
+
+static int open_node(const struct i915_node *node)
+{
+	return open(node->path, O_RDWR | O_CLOEXEC);
+}
+
+FIXTURE(reclaim) {
+	struct i915_node nodes[I915_NODES_MAX];
+	const struct i915_node *node;
+	struct i915_census before;
+	int fd;
+};
+
+FIXTURE_VARIANT(reclaim) {
+	bool by_ioctl;
+};
+
+FIXTURE_VARIANT_ADD(reclaim, by_first_use) {
+	.by_ioctl = false,
+};
+
+FIXTURE_VARIANT_ADD(reclaim, by_create_ioctl) {
+	.by_ioctl = true,
+};
+
+FIXTURE_SETUP(reclaim)
+{
+	int count = i915_find_nodes(self->nodes);
+
+	self->node = i915_find_path(self->nodes, count, variant->by_ioctl);
+	if (!self->node)
+		SKIP(return, I915_NO_PATH);
+
+	if (!i915_first_census(self->node, &self->before))
+		SKIP(return, I915_IN_USE);
+
+	self->fd = open_node(self->node);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(reclaim)
+{
+	if (self->fd >= 0)
+		close(self->fd);
+	EXPECT_STREQ("", i915_left_behind(self->node, &self->before));
+}
+
+/* Contexts that go with the last descriptor of their file. */
+TEST_F(reclaim, closed_with_file)
+{
+	unsigned int ids[MANY];
+
+	ASSERT_EQ(0, create_many(self->fd, ids, MANY));
+	EXPECT_EQ(MANY, ids[MANY - 1]);
+}
+
+TEST_F(reclaim, destroyed_in_any_order)
+{
+	unsigned int ids[MANY], i;
+
+	ASSERT_EQ(0, create_many(self->fd, ids, MANY));
+	for (i = 0; i < MANY; i += 2)
+		EXPECT_EQ(0, i915_context_destroy(self->fd, ids[i]));
+	for (i = MANY; i--; ) {
+		if (i % 2)
+			EXPECT_EQ(0, i915_context_destroy(self->fd, ids[i]));
+	}
+	EXPECT_EQ(0, wrong_id(self->fd, MANY));
+}
+
+TEST_F(reclaim, destroyed_twice)
+{
+	unsigned int id = 0, i;
+
+	for (i = 0; i < 100; i++) {
+		ASSERT_EQ(0, i915_context_create(self->fd, &id));
+		EXPECT_EQ(1, id);
+		if (i % 2)
+			EXPECT_EQ(0, i915_context_use(self->fd, id));
+		EXPECT_EQ(0, i915_context_destroy(self->fd, id));
+		EXPECT_EQ(-ENOENT, i915_context_destroy(self->fd, id));
+		EXPECT_EQ(-ENOENT, i915_context_use(self->fd, id));
+	}
+}
+
+struct race {
+	pthread_barrier_t start;
+	int fd;
+	unsigned int ids[MANY];
+	atomic_uint destroyed, missed, failed;
+};
+
+static void *destroy_all(void *arg)
+{
+	struct race *race = arg;
+	unsigned int i;
+
+	pthread_barrier_wait(&race->start);
+	for (i = 0; i < MANY; i++) {
+		switch (i915_context_destroy(race->fd, race->ids[i])) {
+		case 0:
+			race->destroyed++;
+			break;
+		case -ENOENT:
+			race->missed++;
+			break;
+		default:
+			race->failed++;
+		}
+	}
+
+	return NULL;
+}
+
+/* Of the threads that destroy one context at the same time one succeeds. */
+TEST_F(reclaim, destroyed_by_several)
+{
+	pthread_t threads[4];
+	struct race race = { .fd = self->fd };
+	int i;
+
+	ASSERT_EQ(0, create_many(self->fd, race.ids, MANY));
+	pthread_barrier_init(&race.start, NULL, 4);
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, destroy_all, &race));
+	for (i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+
+	EXPECT_EQ(MANY, race.destroyed);
+	EXPECT_EQ(3 * MANY, race.missed);
+	EXPECT_EQ(0, race.failed);
+	EXPECT_EQ(0, wrong_id(self->fd, MANY));
+}
+
+/* A descriptor that is left, or was sent elsewhere, keeps the contexts. */
+TEST_F(reclaim, duplicated_descriptors)
+{
+	unsigned int ids[MANY], i;
+	int dups[3];
+
+	for (i = 0; i < 3; i++) {
+		dups[i] = dup(self->fd);
+		ASSERT_LE(0, dups[i]);
+	}
+	ASSERT_EQ(0, create_many(dups[0], ids, MANY));
+	close(dups[0]);
+	close(self->fd);
+
+	for (i = 0; i < MANY; i++)
+		EXPECT_EQ(0, i915_context_use(dups[1], ids[i]));
+	EXPECT_EQ(0, destroy_many(dups[2], ids, MANY / 2));
+	EXPECT_EQ(-ENOENT, i915_context_use(dups[1], ids[0]));
+	close(dups[1]);
+	self->fd = dups[2];
+}
+
+TEST_F(reclaim, forked_and_exited)
+{
+	int child, i, status;
+	unsigned int ids[MANY];
+	pid_t pids[4];
+
+	for (child = 0; child < 4; child++) {
+		pids[child] = fork_child();
+		ASSERT_LE(0, pids[child]);
+		if (!pids[child]) {
+			/* In the file of the parent, and in one of its own */
+			int fd = open_node(self->node);
+
+			_exit(fd < 0 || create_many(self->fd, ids, 50) ||
+			      create_many(fd, ids, 50));
+		}
+	}
+	for (child = 0; child < 4; child++) {
+		ASSERT_EQ(pids[child], waitpid(pids[child], &status, 0));
+		EXPECT_EQ(0, status);
+	}
+
+	/* Those of its own file went with the child, the others are still there */
+	for (i = 1; i <= 4 * 50; i++)
+		EXPECT_EQ(0, i915_context_destroy(self->fd, i));
+	EXPECT_EQ(0, wrong_id(self->fd, MANY));
+}
+
+TEST_F(reclaim, killed)
+{
+	int round, child, status;
+	pid_t pids[4];
+
+	for (round = 0; round < 5; round++) {
+		for (child = 0; child < 4; child++) {
+			pids[child] = fork_child();
+			ASSERT_LE(0, pids[child]);
+			if (!pids[child]) {
+				int fd = child % 2 ? self->fd : open_node(self->node);
+				unsigned int ids[20];
+
+				while (!create_many(fd, ids, 20) && !destroy_many(fd, ids, 20))
+					;
+				_exit(1);
+			}
+		}
+		usleep(100 * 1000);
+		for (child = 0; child < 4; child++)
+			EXPECT_EQ(0, kill(pids[child], SIGKILL));
+		for (child = 0; child < 4; child++) {
+			ASSERT_EQ(pids[child], waitpid(pids[child], &status, 0));
+			EXPECT_TRUE(WIFSIGNALED(status));
+		}
+	}
+}
+
+static int send_fd(int socket, int fd)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {};
+	struct iovec iov = { .iov_base = "", .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+
+	return sendmsg(socket, &msg, 0) == 1 ? 0 : -errno;
+}
+
+static int receive_fd(int socket)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {};
+	char byte;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf),
+	};
+	int fd;
+
+	if (recvmsg(socket, &msg, MSG_CMSG_CLOEXEC) != 1 || !CMSG_FIRSTHDR(&msg))
+		return -1;
+
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	return fd;
+}
+
+/* The creator is gone, the file is not, first on its way and then here. */
+TEST_F(reclaim, passed_to_another_process)
+{
+	unsigned int ids[MANY], i;
+	int sockets[2], status, fd;
+	pid_t pid;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	pid = fork_child();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		fd = open_node(self->node);
+		_exit(fd < 0 || create_many(fd, ids, MANY) ||
+		      send_fd(sockets[1], fd) || send_fd(sockets[1], fd));
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+
+	fd = receive_fd(sockets[0]);
+	ASSERT_LE(0, fd);
+	for (i = 1; i <= MANY; i++)
+		EXPECT_EQ(0, i915_context_use(fd, i));
+	for (i = 1; i <= MANY; i += 2)
+		EXPECT_EQ(0, i915_context_destroy(fd, i));
+	close(fd);
+
+	/* The second one is never received */
+	close(sockets[0]);
+	close(sockets[1]);
+}
+
+/* A chain of what a context can be made with. */
+struct parameters {
+	struct drm_i915_gem_context_create_ext_setparam engines, vm, priority, persistence;
+	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, 3);
+};
+
+static bool has_priority(int fd)
+{
+	int value = 0;
+	struct drm_i915_getparam getparam = {
+		.param = I915_PARAM_HAS_SCHEDULER,
+		.value = &value,
+	};
+
+	return !ioctl(fd, DRM_IOCTL_I915_GETPARAM, &getparam) &&
+	       (value & I915_SCHEDULER_CAP_PRIORITY);
+}
+
+static void link_parameters(struct parameters *p, int fd, unsigned int vm_id)
+{
+	const struct i915_engine_class_instance none = {
+		.engine_class = I915_ENGINE_CLASS_INVALID,
+		.engine_instance = I915_ENGINE_CLASS_INVALID_NONE,
+	};
+
+	memset(p, 0, sizeof(*p));
+	p->map.engines[0].engine_class = I915_ENGINE_CLASS_RENDER;
+	p->map.engines[1] = none;
+	p->map.engines[2].engine_class = I915_ENGINE_CLASS_RENDER;
+
+	p->engines.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM;
+	p->engines.param.param = I915_CONTEXT_PARAM_ENGINES;
+	p->engines.param.size = sizeof(p->map);
+	p->engines.param.value = (uintptr_t)&p->map;
+	p->engines.base.next_extension = (uintptr_t)&p->vm;
+
+	p->vm.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM;
+	p->vm.param.param = I915_CONTEXT_PARAM_VM;
+	p->vm.param.value = vm_id;
+	p->vm.base.next_extension = (uintptr_t)(has_priority(fd) ? &p->priority :
+						&p->persistence);
+
+	p->priority.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM;
+	p->priority.param.param = I915_CONTEXT_PARAM_PRIORITY;
+	p->priority.param.value = I915_CONTEXT_MIN_USER_PRIORITY;
+	p->priority.base.next_extension = (uintptr_t)&p->persistence;
+
+	p->persistence.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM;
+	p->persistence.param.param = I915_CONTEXT_PARAM_PERSISTENCE;
+	p->persistence.param.value = 1;
+}
+
+TEST_F(reclaim, with_parameters)
+{
+	unsigned int vm_id = 0, ids[MANY], i;
+	struct parameters p;
+
+	ASSERT_EQ(0, i915_vm_create(self->fd, &vm_id));
+	link_parameters(&p, self->fd, vm_id);
+
+	for (i = 0; i < MANY; i++) {
+		ASSERT_EQ(0, i915_context_create_ext(self->fd,
+						     I915_CONTEXT_CREATE_FLAGS_SINGLE_TIMELINE,
+						     &p, &ids[i]));
+		if (i % 2)
+			EXPECT_EQ(0, i915_context_use(self->fd, ids[i]));
+	}
+	/* The contexts keep the vm that its id is taken from */
+	EXPECT_EQ(0, i915_vm_destroy(self->fd, vm_id));
+	EXPECT_EQ(0, destroy_many(self->fd, ids, MANY / 2));
+	for (i = MANY / 2; i < MANY; i++)
+		EXPECT_EQ(0, i915_context_use(self->fd, ids[i]));
+	EXPECT_EQ(0, destroy_many(self->fd, ids + MANY / 2, MANY / 2));
+
+	EXPECT_EQ(0, wrong_id(self->fd, MANY));
+	EXPECT_EQ(0, wrong_vm_id(self->fd, 50));
+}
+
+/* Parameters that are set afterwards, some by the first use, some not. */
+TEST_F(reclaim, with_parameters_set_later)
+{
+	unsigned int vm_id = 0, ids[MANY], i;
+	struct parameters p;
+
+	ASSERT_EQ(0, i915_vm_create(self->fd, &vm_id));
+	link_parameters(&p, self->fd, vm_id);
+
+	for (i = 0; i < MANY; i++) {
+		ASSERT_EQ(0, i915_context_create(self->fd, &ids[i]));
+		if (i % 2) {
+			EXPECT_EQ(0, i915_context_set(self->fd, ids[i],
+						      I915_CONTEXT_PARAM_RECOVERABLE, 0));
+			EXPECT_EQ(0, i915_context_set(self->fd, ids[i],
+						      I915_CONTEXT_PARAM_PERSISTENCE, 1));
+		}
+		/* Only a context that its first use makes can still be given these */
+		if (i % 3 && !variant->by_ioctl) {
+			p.engines.param.ctx_id = ids[i];
+			p.vm.param.ctx_id = ids[i];
+			EXPECT_EQ(0, ioctl(self->fd, DRM_IOCTL_I915_GEM_CONTEXT_SETPARAM,
+					   &p.engines.param));
+			EXPECT_EQ(0, ioctl(self->fd, DRM_IOCTL_I915_GEM_CONTEXT_SETPARAM,
+					   &p.vm.param));
+		}
+		if (i % 4 == 0)
+			EXPECT_EQ(0, i915_context_use(self->fd, ids[i]));
+	}
+	EXPECT_EQ(0, destroy_many(self->fd, ids, MANY));
+	EXPECT_EQ(0, i915_vm_destroy(self->fd, vm_id));
+	EXPECT_EQ(0, wrong_id(self->fd, MANY));
+	EXPECT_EQ(0, wrong_vm_id(self->fd, 50));
+}
+
+/* Of drivers/dma-buf/sw_sync.c, which has no header: fences that a test signals. */
+struct sw_sync_create_fence_data {
+	__u32 value;
+	char name[32];
+	__s32 fence;
+};
+
+#define SW_SYNC			"/sys/kernel/debug/sync/sw_sync"
+#define SW_SYNC_IOC_CREATE_FENCE _IOWR('W', 0, struct sw_sync_create_fence_data)
+#define SW_SYNC_IOC_INC		_IOW('W', 1, __u32)
+
+/* A context goes when its last request does, whoever has closed it before. */
+TEST_F(reclaim, with_requests_in_flight)
+{
+	struct sw_sync_create_fence_data fence = { .value = 1 };
+	unsigned int ids[100], handle = 0, i;
+	struct i915_stats stats;
+	__u32 step = 1;
+	int sw_sync;
+
+	if (!self->node->mock)
+		SKIP(return, "hardware would execute what is in the object, and there is nothing");
+	sw_sync = open(SW_SYNC, O_RDWR | O_CLOEXEC);
+	if (sw_sync < 0)
+		SKIP(return, "no " SW_SYNC ": be root, mount debugfs, build with CONFIG_SW_SYNC");
+	ASSERT_EQ(0, ioctl(sw_sync, SW_SYNC_IOC_CREATE_FENCE, &fence));
+
+	ASSERT_EQ(0, i915_object_create(self->fd, &handle));
+	for (i = 0; i < 100; i++) {
+		ASSERT_EQ(0, i915_context_create(self->fd, &ids[i]));
+		EXPECT_EQ(0, i915_execute(self->fd, ids[i], handle, fence.fence));
+	}
+	/* Half by themselves, half with their file */
+	EXPECT_EQ(0, destroy_many(self->fd, ids, 50));
+	close(self->fd);
+	self->fd = -1;
+
+	sleep(1);
+	EXPECT_EQ(0, i915_read_stats(self->node, &stats));
+	EXPECT_EQ(100, stats.waiting);
+
+	EXPECT_EQ(0, ioctl(sw_sync, SW_SYNC_IOC_INC, &step));
+	close(fence.fence);
+	close(sw_sync);
+}
+
+/* Both paths, with as many threads in each of as many processes. */
+FIXTURE(spam) {
+	struct i915_node nodes[I915_NODES_MAX];
+	const struct i915_node *node;
+	struct i915_census before;
+	struct spam_shared *shared;
+};
+
+FIXTURE_VARIANT(spam) {
+	bool by_ioctl;
+	unsigned int threads, procs;
+};
+
+#define SPAM_VARIANT(threads_, procs_) \
+FIXTURE_VARIANT_ADD(spam, by_first_use_##threads_##_threads_##procs_##_procs) { \
+	.by_ioctl = false, .threads = threads_, .procs = procs_, \
+}; \
+FIXTURE_VARIANT_ADD(spam, by_create_ioctl_##threads_##_threads_##procs_##_procs) { \
+	.by_ioctl = true, .threads = threads_, .procs = procs_, \
+}
+
+SPAM_VARIANT(1, 1);
+SPAM_VARIANT(4, 1);
+SPAM_VARIANT(16, 1);
+SPAM_VARIANT(1, 8);
+SPAM_VARIANT(16, 8);
+
+#define SPAM_TOTAL	1280	/* contexts in a run, divisible by all of these */
+
+struct spam_shared {
+	atomic_uint pairs, highest, errors;
+};
+
+struct spammer {
+	struct spam_shared *shared;
+	unsigned int count;
+	int fd;
+};
+
+FIXTURE_SETUP(spam)
+{
+	int count = i915_find_nodes(self->nodes);
+
+	self->node = i915_find_path(self->nodes, count, variant->by_ioctl);
+	if (!self->node)
+		SKIP(return, I915_NO_PATH);
+
+	if (!i915_first_census(self->node, &self->before))
+		SKIP(return, I915_IN_USE);
+
+	self->shared = mmap(NULL, sizeof(*self->shared), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->shared);
+}
+
+FIXTURE_TEARDOWN(spam)
+{
+	munmap(self->shared, sizeof(*self->shared));
+}
+
+static void *spam_thread(void *arg)
+{
+	struct spammer *spammer = arg;
+	unsigned int i, id, highest;
+
+	for (i = 0; i < spammer->count; i++) {
+		if (i915_context_create(spammer->fd, &id) ||
+		    i915_context_use(spammer->fd, id) ||
+		    i915_context_destroy(spammer->fd, id)) {
+			spammer->shared->errors++;
+			break;
+		}
+
+		highest = spammer->shared->highest;
+		while (id > highest &&
+		       !atomic_compare_exchange_weak(&spammer->shared->highest, &highest, id))
+			;
+		spammer->shared->pairs++;
+	}
+
+	return NULL;
+}
+
+static int spam_process(const struct i915_node *node, struct spam_shared *shared,
+			unsigned int threads, unsigned int count)
+{
+	struct spammer spammer = {
+		.shared = shared,
+		.count = count,
+		.fd = open_node(node),
+	};
+	pthread_t ids[THREADS_MAX];
+	unsigned int i;
+
+	if (spammer.fd < 0)
+		return 1;
+	for (i = 0; i < threads; i++) {
+		if (pthread_create(&ids[i], NULL, spam_thread, &spammer))
+			return 1;
+	}
+	for (i = 0; i < threads; i++)
+		pthread_join(ids[i], NULL);
+
+	return 0;
+}
+
+TEST_F_TIMEOUT(spam, all_comes_back, 300)
+{
+	const unsigned int each = SPAM_TOTAL / variant->procs / variant->threads;
+	struct i915_census after;
+	pid_t pids[PROCS_MAX];
+	unsigned int i;
+	int status;
+
+	for (i = 0; i < variant->procs; i++) {
+		pids[i] = fork_child();
+		ASSERT_LE(0, pids[i]);
+		if (!pids[i])
+			_exit(spam_process(self->node, self->shared, variant->threads, each));
+	}
+	for (i = 0; i < variant->procs; i++) {
+		ASSERT_EQ(pids[i], waitpid(pids[i], &status, 0));
+		EXPECT_EQ(0, status);
+	}
+
+	EXPECT_EQ(0, self->shared->errors);
+	EXPECT_EQ(SPAM_TOTAL, self->shared->pairs);
+	EXPECT_GE(variant->threads, self->shared->highest);
+	EXPECT_STREQ("", i915_left_behind(self->node, &self->before));
+
+	/* Each file brings its default context */
+	ASSERT_EQ(0, i915_take_census(self->node, &after));
+	EXPECT_EQ(SPAM_TOTAL + variant->procs,
+		  after.stats.created - self->before.stats.created);
+	EXPECT_EQ(SPAM_TOTAL + variant->procs,
+		  after.stats.freed - self->before.stats.freed);
+}
+
+int main(int argc, char *argv[])
+{
+	const char *reason = i915_no_census();
+
+	if (reason) {
+		ksft_print_header();
+		ksft_exit_skip("%s\n", reason);
+	}
+
+	return test_harness_run(argc, argv);
+}

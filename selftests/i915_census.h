@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What an i915 node has of contexts and of the memory that these need, by the
+ * kernel's own counters, which must be the same before a test and after it.
+ */
+#ifndef I915_CENSUS_H
+#define I915_CENSUS_H
+
+#include <sys/stat.h>
+#include <time.h>
+
+#include "i915_node.h"
+
+#define SETTLE_SECONDS	30	/* until everything is freed that was given up */
+
+/* Of which each context, vm or request has some. */
+static const char * const i915_caches[] = {
+	"active_node", "drm_i915_gem_object", "i915_lut_handle", "i915_vma",
+	"i915_vma_resource", "intel_context",
+};
+
+#define I915_CACHES	(sizeof(i915_caches) / sizeof(i915_caches[0]))
+
+struct i915_census {
+	struct i915_stats stats;
+	long objects[I915_CACHES];	/* -1 where they cannot be counted */
+	long wakerefs;			/* -1 where they cannot be counted */
+};
+
+static inline long read_number(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	long number = -1;
+
+	if (file) {
+		if (fscanf(file, "%ld", &number) != 1)
+			number = -1;
+		fclose(file);
+	}
+
+	return number;
+}
+
+static inline long i915_count_objects(const char *cache)
+{
+	char path[128];
+	struct stat st;
+	int fd;
+
+	/* A link is a cache that has been merged with those of others */
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s", cache);
+	if (lstat(path, &st) || !S_ISDIR(st.st_mode))
+		return -1;
+
+	/* What is kept for the next allocation on each CPU counts as in use */
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/shrink", cache);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (write(fd, "1", 1) != 1)
+			fprintf(stderr, "# %s: %s\n", path, strerror(errno));
+		close(fd);
+	}
+
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/objects", cache);
+	return read_number(path);
+}
+
+/* Returns 0, or a negative errno if the node has no counters to read. */
+static inline int i915_take_census(const struct i915_node *node, struct i915_census *census)
+{
+	char path[96];
+	unsigned int i;
+	int err;
+
+	err = i915_read_stats(node, &census->stats);
+	if (err)
+		return err;
+
+	for (i = 0; i < I915_CACHES; i++)
+		census->objects[i] = i915_count_objects(i915_caches[i]);
+
+	snprintf(path, sizeof(path), "/sys/class/drm/renderD%d/device/power/runtime_usage",
+		 node->minor);
+	census->wakerefs = read_number(path);
+
+	return 0;
+}
+
+/* Says in @what, of @size bytes, what there is more of; nothing if there is not. */
+static inline void i915_compare_census(const struct i915_census *before,
+				       const struct i915_census *after,
+				       char *what, size_t size)
+{
+	unsigned int i;
+
+	what[0] = '\0';
+	if (after->stats.alive != before->stats.alive)
+		snprintf(what, size, "contexts alive: %lu, were %lu",
+			 after->stats.alive, before->stats.alive);
+	else if (after->stats.waiting)
+		snprintf(what, size, "contexts waiting to be freed: %lu", after->stats.waiting);
+	else if (after->wakerefs != before->wakerefs)
+		snprintf(what, size, "runtime PM references: %ld, were %ld",
+			 after->wakerefs, before->wakerefs);
+	for (i = 0; i < I915_CACHES && !what[0]; i++) {
+		if (after->objects[i] > before->objects[i])
+			snprintf(what, size, "objects of cache %s: %ld, were %ld", i915_caches[i],
+				 after->objects[i], before->objects[i]);
+	}
+}
+
+/*
+ * Waits until @node has no more than in @before, and returns "" if it comes to that,
+ * else what there is more of, up to the next call.
+ */
+static inline const char *i915_left_behind(const struct i915_node *node,
+					   const struct i915_census *before)
+{
+	const time_t end = time(NULL) + SETTLE_SECONDS;
+	struct i915_census after;
+	static char what[128];
+
+	do {
+		if (i915_take_census(node, &after))
+			return "no counters to read any more";
+		i915_compare_census(before, &after, what, sizeof(what));
+		if (!what[0])
+			break;
+		usleep(50 * 1000);
+	} while (time(NULL) <= end);
+
+	return what;
+}
+
+/* Why nothing can be counted here, or NULL. */
+static inline const char *i915_no_census(void)
+{
+	struct i915_node nodes[I915_NODES_MAX];
+	struct i915_stats stats;
+
+	if (!i915_find_nodes(nodes))
+		return I915_NO_NODE;
+	if (i915_read_stats(&nodes[0], &stats))
+		return "no debugfs i915_gem_contexts: mount debugfs, be root";
+
+	return NULL;
+}
+
+/*
+ * The node of @nodes whose contexts are made by GEM_CONTEXT_CREATE, or if not
+ * @by_ioctl by their first use; NULL if there is none, or it tells nothing.
+ */
+static inline const struct i915_node *i915_find_path(const struct i915_node *nodes, int count,
+						     bool by_ioctl)
+{
+	struct i915_stats before, after;
+	unsigned int id;
+	int i, fd, err;
+
+	for (i = 0; i < count; i++) {
+		fd = open(nodes[i].path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+
+		err = i915_read_stats(&nodes[i], &before);
+		if (!err)
+			err = i915_context_create(fd, &id);
+		if (!err)
+			err = i915_read_stats(&nodes[i], &after);
+		close(fd);
+		if (!err && (after.created > before.created) == by_ioctl)
+			return &nodes[i];
+	}
+
+	return NULL;
+}
+
+/*
+ * Takes the census that is to be the same after a test, when the first file and
+ * context have left behind what they leave for the next. Returns false if the node
+ * is in use, with which nothing can be counted.
+ */
+static inline bool i915_first_census(const struct i915_node *node, struct i915_census *census)
+{
+	struct i915_census idle;
+	unsigned int id = 0;
+	int fd, i;
+
+	memset(&idle, 0, sizeof(idle));
+	for (i = 0; i < 2; i++) {
+		fd = open(node->path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			return false;
+		if (!i915_context_create(fd, &id))
+			i915_context_use(fd, id);
+		close(fd);
+
+		if (i915_take_census(node, &idle))
+			return false;
+		idle.stats.alive = 0;
+		if (i915_left_behind(node, &idle)[0])
+			return false;
+	}
+
+	return !i915_take_census(node, census);
+}
+
+#define I915_NO_PATH \
+	"no i915 node makes contexts that way: build i915 with CONFIG_DRM_I915_MOCK_NODE=y"
+#define I915_IN_USE \
+	"the i915 node is in use, with what cannot be told from what is tested"
+
+#endif /* I915_CENSUS_H */
