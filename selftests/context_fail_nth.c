@@ -11,6 +11,10 @@
 #define FAILSLAB	"/sys/kernel/debug/failslab/"
 #define FAIL_PAGE_ALLOC	"/sys/kernel/debug/fail_page_alloc/"
 
+#define NO_FAULTS \
+	"no fault injection: be root, mount debugfs, and build with " \
+	"CONFIG_FAULT_INJECTION_DEBUG_FS, CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC"
+
 #define POINTS_MAX	2000	/* far more than any call has */
 #define SPACE_STEP	64	/* bytes */
 
@@ -47,13 +51,20 @@ struct parameters {
 	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, 4);
 };
 
+/* What the calls need and make. */
+struct attempt {
+	const struct i915_node *node;
+	struct parameters parameters;
+	unsigned int id, vm_id, made_vm_id, handle;
+	int fd, opened_fd;
+};
+
 FIXTURE(memory) {
 	struct i915_node nodes[I915_NODES_MAX];
 	const struct i915_node *node;
 	struct i915_census before;
-	struct parameters parameters;
-	unsigned int id, vm_id, made_vm_id, handle;
-	int fd, opened_fd, nth_fd, make_it_fail_fd;
+	struct attempt attempt;
+	int nth_fd, make_it_fail_fd;
 };
 
 FIXTURE_VARIANT(memory) {
@@ -70,7 +81,8 @@ FIXTURE_VARIANT_ADD(memory, by_create_ioctl) {
 
 FIXTURE_SETUP(memory)
 {
-	struct parameters *p = &self->parameters;
+	struct attempt *m = &self->attempt;
+	struct parameters *p = &m->parameters;
 	int count = i915_find_nodes(self->nodes);
 
 	self->node = i915_find_path(self->nodes, count, variant->by_ioctl);
@@ -79,15 +91,15 @@ FIXTURE_SETUP(memory)
 	self->nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	self->make_it_fail_fd = open("/proc/thread-self/make-it-fail", O_RDWR | O_CLOEXEC);
 	if (self->nth_fd < 0 || self->make_it_fail_fd < 0 || set_up_faults())
-		SKIP(return, "no fault injection: be root, mount debugfs, and build with "
-		     "CONFIG_FAULT_INJECTION_DEBUG_FS, CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC");
+		SKIP(return, NO_FAULTS);
 	if (!i915_first_census(self->node, &self->before))
 		SKIP(return, I915_IN_USE);
 
-	self->fd = open(self->node->path, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, i915_vm_create(self->fd, &self->vm_id));
-	ASSERT_EQ(0, i915_object_create(self->fd, &self->handle));
+	m->node = self->node;
+	m->fd = open(self->node->path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, m->fd);
+	ASSERT_EQ(0, i915_vm_create(m->fd, &m->vm_id));
+	ASSERT_EQ(0, i915_object_create(m->fd, &m->handle));
 
 	p->engines.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM;
 	p->engines.base.next_extension = (uintptr_t)&p->vm;
@@ -96,7 +108,7 @@ FIXTURE_SETUP(memory)
 	p->engines.param.value = (uintptr_t)&p->map;
 	p->vm.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM;
 	p->vm.param.param = I915_CONTEXT_PARAM_VM;
-	p->vm.param.value = self->vm_id;
+	p->vm.param.value = m->vm_id;
 }
 
 FIXTURE_TEARDOWN(memory)
@@ -104,34 +116,32 @@ FIXTURE_TEARDOWN(memory)
 	write_text(FAILSLAB "probability", "0");
 	close(self->nth_fd);
 	close(self->make_it_fail_fd);
-	close(self->fd);
+	close(self->attempt.fd);
 	EXPECT_STREQ("", i915_left_behind(self->node, &self->before));
 }
 
-typedef struct _test_data_memory memory_t;
-
-static int create(memory_t *m)
+static int create(struct attempt *m)
 {
 	return i915_context_create(m->fd, &m->id);
 }
 
-static int create_with_parameters(memory_t *m)
+static int create_with_parameters(struct attempt *m)
 {
 	return i915_context_create_ext(m->fd, I915_CONTEXT_CREATE_FLAGS_SINGLE_TIMELINE,
 				       &m->parameters, &m->id);
 }
 
-static int use(memory_t *m)
+static int use(struct attempt *m)
 {
 	return i915_context_use(m->fd, m->id);
 }
 
-static int create_and_use(memory_t *m)
+static int create_and_use(struct attempt *m)
 {
 	return create(m) ?: use(m);
 }
 
-static int set_engines(memory_t *m)
+static int set_engines(struct attempt *m)
 {
 	struct drm_i915_gem_context_param param = m->parameters.engines.param;
 
@@ -139,12 +149,12 @@ static int set_engines(memory_t *m)
 	return ioctl(m->fd, DRM_IOCTL_I915_GEM_CONTEXT_SETPARAM, &param) ? -errno : 0;
 }
 
-static int set_persistence(memory_t *m)
+static int set_persistence(struct attempt *m)
 {
 	return i915_context_set(m->fd, m->id, I915_CONTEXT_PARAM_PERSISTENCE, 1);
 }
 
-static int get_vm(memory_t *m)
+static int get_vm(struct attempt *m)
 {
 	struct drm_i915_gem_context_param param = {
 		.ctx_id = m->id,
@@ -158,49 +168,49 @@ static int get_vm(memory_t *m)
 	return 0;
 }
 
-static int execute(memory_t *m)
+static int execute(struct attempt *m)
 {
 	return i915_execute(m->fd, m->id, m->handle, -1);
 }
 
-static int create_and_execute(memory_t *m)
+static int create_and_execute(struct attempt *m)
 {
 	return create(m) ?: execute(m);
 }
 
-static int destroy(memory_t *m)
+static int destroy(struct attempt *m)
 {
 	return i915_context_destroy(m->fd, m->id);
 }
 
-static int create_vm(memory_t *m)
+static int create_vm(struct attempt *m)
 {
 	return i915_vm_create(m->fd, &m->made_vm_id);
 }
 
-static int destroy_vm(memory_t *m)
+static int destroy_vm(struct attempt *m)
 {
 	return i915_vm_destroy(m->fd, m->made_vm_id);
 }
 
-static int destroy_both(memory_t *m)
+static int destroy_both(struct attempt *m)
 {
 	return destroy_vm(m) ?: destroy(m);
 }
 
-static int open_file(memory_t *m)
+static int open_file(struct attempt *m)
 {
 	m->opened_fd = open(m->node->path, O_RDWR | O_CLOEXEC);
 
 	return m->opened_fd < 0 ? -errno : 0;
 }
 
-static int close_file(memory_t *m)
+static int close_file(struct attempt *m)
 {
 	return close(m->opened_fd) ? -errno : 0;
 }
 
-static int nothing(memory_t *m)
+static int nothing(struct attempt *m)
 {
 	return 0;
 }
@@ -208,9 +218,9 @@ static int nothing(memory_t *m)
 /* What fails, what it takes to get there, and what gives up what it has made. */
 static const struct step {
 	const char *name;
-	int (*prepare)(memory_t *m);
-	int (*call)(memory_t *m);
-	int (*undo)(memory_t *m);
+	int (*prepare)(struct attempt *m);
+	int (*call)(struct attempt *m);
+	int (*undo)(struct attempt *m);
 	bool first_use_only;
 	bool mock_only;		/* hardware would execute what is in the object */
 } steps[] = {
@@ -230,10 +240,10 @@ static const struct step {
 	{ "destroy a vm", create_vm, destroy_vm, nothing },
 };
 
-#define STEPS (sizeof(steps) / sizeof(steps[0]))
+#define STEPS ARRAY_SIZE(steps)
 
 /* Expects what holds after each call, whether or not something failed in it. */
-static void check_call(struct __test_metadata *_metadata, memory_t *m,
+static void check_call(struct __test_metadata *_metadata, struct attempt *m,
 		       const struct step *step, unsigned int point, int err, bool hit)
 {
 	EXPECT_TRUE(!err || (hit && err == -ENOMEM)) {
@@ -249,7 +259,7 @@ static void check_call(struct __test_metadata *_metadata, memory_t *m,
 	}
 }
 
-static void check_rest(struct __test_metadata *_metadata, memory_t *m,
+static void check_rest(struct __test_metadata *_metadata, struct attempt *m,
 		       const struct i915_census *before, const struct step *step)
 {
 	EXPECT_STREQ("", i915_left_behind(m->node, before)) {
@@ -273,28 +283,27 @@ TEST_F_TIMEOUT(memory, fails_once, 600)
 		    (step->mock_only && !self->node->mock))
 			continue;
 
-		ASSERT_EQ(0, step->prepare(self));
-		ASSERT_EQ(0, step->call(self));
-		ASSERT_EQ(0, step->undo(self));
-		ASSERT_EQ(0, i915_take_census(self->node, &before));
-		/* Neither what is not freed yet, nor a GT that is not parked yet */
-		before.stats.waiting = 0;
+		ASSERT_EQ(0, step->prepare(&self->attempt));
+		ASSERT_EQ(0, step->call(&self->attempt));
+		ASSERT_EQ(0, step->undo(&self->attempt));
+		ASSERT_EQ(0, i915_settled_census(self->node, &before));
+		/* A GT that is not parked yet */
 		before.wakerefs = self->before.wakerefs;
 
 		for (n = 1, failed = 0; hit && n < POINTS_MAX; n++) {
-			ASSERT_EQ(0, step->prepare(self));
+			ASSERT_EQ(0, step->prepare(&self->attempt));
 			snprintf(text, sizeof(text), "%u", n);
 			ASSERT_LT(0, pwrite(self->nth_fd, text, strlen(text), 0));
-			err = step->call(self);
+			err = step->call(&self->attempt);
 			ASSERT_LT(0, pread(self->nth_fd, text, sizeof(text), 0));
 			hit = atoi(text) == 0;
 			ASSERT_LT(0, pwrite(self->nth_fd, "0", 1, 0));
 
 			failed += !!err;
-			check_call(_metadata, self, step, n, err, hit);
+			check_call(_metadata, &self->attempt, step, n, err, hit);
 		}
 		EXPECT_GT(POINTS_MAX, n);
-		check_rest(_metadata, self, &before, step);
+		check_rest(_metadata, &self->attempt, &before, step);
 		TH_LOG("%s: %u points, %u of them fail the call", step->name, n - 2, failed);
 		total += n - 2;
 	}
@@ -322,32 +331,31 @@ TEST_F_TIMEOUT(memory, ends, 600)
 		    (step->mock_only && !self->node->mock))
 			continue;
 
-		ASSERT_EQ(0, step->prepare(self));
-		ASSERT_EQ(0, step->call(self));
-		ASSERT_EQ(0, step->undo(self));
-		ASSERT_EQ(0, i915_take_census(self->node, &before));
-		/* Neither what is not freed yet, nor a GT that is not parked yet */
-		before.stats.waiting = 0;
+		ASSERT_EQ(0, step->prepare(&self->attempt));
+		ASSERT_EQ(0, step->call(&self->attempt));
+		ASSERT_EQ(0, step->undo(&self->attempt));
+		ASSERT_EQ(0, i915_settled_census(self->node, &before));
+		/* A GT that is not parked yet */
 		before.wakerefs = self->before.wakerefs;
 
 		/* Until it works some times in a row */
 		for (space = 0, failed = 0; after < 4; space += SPACE_STEP) {
-			ASSERT_EQ(0, step->prepare(self));
+			ASSERT_EQ(0, step->prepare(&self->attempt));
 			snprintf(text, sizeof(text), "%u", space);
 			ASSERT_EQ(0, write_text(FAILSLAB "space", text));
 			ASSERT_EQ(0, write_text(FAILSLAB "times", "-1"));
 			ASSERT_EQ(0, write_text(FAILSLAB "probability", "100"));
 			ASSERT_EQ(1, pwrite(self->make_it_fail_fd, "1", 1, 0));
-			err = step->call(self);
+			err = step->call(&self->attempt);
 			ASSERT_EQ(1, pwrite(self->make_it_fail_fd, "0", 1, 0));
 			ASSERT_EQ(0, write_text(FAILSLAB "probability", "0"));
 
 			failed += !!err;
 			after = err ? 0 : after + 1;
-			check_call(_metadata, self, step, space, err, true);
+			check_call(_metadata, &self->attempt, step, space, err, true);
 			total++;
 		}
-		check_rest(_metadata, self, &before, step);
+		check_rest(_metadata, &self->attempt, &before, step);
 		TH_LOG("%s: memory ends at %u points in %u bytes, %u fail the call", step->name,
 		       space / SPACE_STEP, space, failed);
 	}

@@ -16,8 +16,9 @@
 #define CHAIN_MAX	512	/* extensions, more are refused */
 #define SLOTS_MAX	64	/* of an engine map */
 
-typedef struct i915_user_extension extension_t;
-typedef struct drm_i915_gem_context_create_ext_setparam setparam_t;
+/* Names that leave room for what follows them */
+#define extension	i915_user_extension
+#define setparam	drm_i915_gem_context_create_ext_setparam
 
 struct call {
 	const char *what;
@@ -104,10 +105,7 @@ static void make_calls(struct __test_metadata *_metadata, int fd,
 	}
 }
 
-#define MAKE_CALLS(fd_, calls_) \
-	make_calls(_metadata, fd_, calls_, sizeof(calls_) / sizeof((calls_)[0]))
-
-TEST_F(input, ids)
+TEST_F_TIMEOUT(input, ids, 120)
 {
 	unsigned int gone = 0, kept = 0, foreign = 0;
 	unsigned int gone_vm = 0, kept_vm = 0, foreign_vm = 0;
@@ -124,12 +122,12 @@ TEST_F(input, ids)
 		ASSERT_EQ(0, i915_vm_create(self->other_fd, &foreign_vm));
 	}
 
-	setparam_t no_vm = { .param.param = I915_CONTEXT_PARAM_VM, .param.value = NO_ID };
-	setparam_t vm_zero = { .param.param = I915_CONTEXT_PARAM_VM };
-	setparam_t vm_gone = { .param.param = I915_CONTEXT_PARAM_VM, .param.value = gone_vm };
-	setparam_t vm_foreign = { .param.param = I915_CONTEXT_PARAM_VM,
+	struct setparam no_vm = { .param.param = I915_CONTEXT_PARAM_VM, .param.value = NO_ID };
+	struct setparam vm_zero = { .param.param = I915_CONTEXT_PARAM_VM };
+	struct setparam vm_gone = { .param.param = I915_CONTEXT_PARAM_VM, .param.value = gone_vm };
+	struct setparam vm_foreign = { .param.param = I915_CONTEXT_PARAM_VM,
 				  .param.value = foreign_vm };
-	setparam_t vm_wide = { .param.param = I915_CONTEXT_PARAM_VM,
+	struct setparam vm_wide = { .param.param = I915_CONTEXT_PARAM_VM,
 			       .param.value = 1ull << 32 };
 	const struct call calls[] = {
 		{ "destroy 0", -ENOENT, DESTROY = { 0 } },
@@ -167,7 +165,7 @@ TEST_F(input, ids)
 		{ "create with a vm id of 33 bits", -ENOENT, CREATE = EXTENDED(&vm_wide) },
 	};
 
-	MAKE_CALLS(self->fd, calls);
+	make_calls(_metadata, self->fd, calls, ARRAY_SIZE(calls));
 
 	/* To destroy 0, which is no id, did not make it one */
 	EXPECT_EQ(0, i915_context_create(self->fd, &gone));
@@ -180,15 +178,16 @@ TEST_F(input, ids)
 	EXPECT_EQ(0, i915_vm_destroy(self->other_fd, foreign_vm));
 }
 
-TEST_F(input, flags_and_parameters)
+TEST_F_TIMEOUT(input, flags_and_parameters, 120)
 {
-	setparam_t set_id = { .param.ctx_id = 1, .param.param = I915_CONTEXT_PARAM_RECOVERABLE };
-	setparam_t unknown = { .param.param = NO_ID };
-	setparam_t sized = { .param.param = I915_CONTEXT_PARAM_RECOVERABLE, .param.size = 8 };
-	setparam_t sized_vm = { .param.param = I915_CONTEXT_PARAM_VM, .param.size = 8 };
-	setparam_t sized_priority = { .param.param = I915_CONTEXT_PARAM_PRIORITY,
+	struct setparam set_id = { .param.ctx_id = 1,
+				   .param.param = I915_CONTEXT_PARAM_RECOVERABLE };
+	struct setparam unknown = { .param.param = NO_ID };
+	struct setparam sized = { .param.param = I915_CONTEXT_PARAM_RECOVERABLE, .param.size = 8 };
+	struct setparam sized_vm = { .param.param = I915_CONTEXT_PARAM_VM, .param.size = 8 };
+	struct setparam sized_priority = { .param.param = I915_CONTEXT_PARAM_PRIORITY,
 				      .param.size = 8 };
-	setparam_t removed[] = {
+	struct setparam removed[] = {
 		{ .param.param = I915_CONTEXT_PARAM_NO_ZEROMAP },
 		{ .param.param = I915_CONTEXT_PARAM_BAN_PERIOD },
 		{ .param.param = I915_CONTEXT_PARAM_RINGSIZE },
@@ -215,7 +214,8 @@ TEST_F(input, flags_and_parameters)
 		{ "get of an unmapped SSEU", -EFAULT,
 		  GETPARAM = { .param = I915_CONTEXT_PARAM_SSEU, .size = 1024, .value = 8 } },
 		{ "set of an unknown parameter", -EINVAL, SETPARAM = { .param = NO_ID } },
-		{ "set of VM on a context", -EINVAL, SETPARAM = { .param = I915_CONTEXT_PARAM_VM } },
+		{ "set of VM on a context", -EINVAL,
+		  SETPARAM = { .param = I915_CONTEXT_PARAM_VM } },
 		{ "set of ENGINES on a context", -EINVAL,
 		  SETPARAM = { .param = I915_CONTEXT_PARAM_ENGINES } },
 		{ "set of PROTECTED_CONTENT on a context", -EINVAL,
@@ -235,11 +235,11 @@ TEST_F(input, flags_and_parameters)
 		  VM_DESTROY = { .vm_id = 1, .extensions = (uintptr_t)&unknown } },
 	};
 
-	MAKE_CALLS(self->fd, calls);
+	make_calls(_metadata, self->fd, calls, ARRAY_SIZE(calls));
 }
 
 /* A chain of extensions that each set a flag, its last one followed by @next. */
-static void link_chain(setparam_t *chain, unsigned int count, const void *next)
+static void link_chain(struct setparam *chain, unsigned int count, const void *next)
 {
 	unsigned int i;
 
@@ -250,11 +250,12 @@ static void link_chain(setparam_t *chain, unsigned int count, const void *next)
 	}
 }
 
-TEST_F(input, extension_chains)
+TEST_F_TIMEOUT(input, extension_chains, 120)
 {
-	static setparam_t longest[CHAIN_MAX], longer[CHAIN_MAX + 1], cycle[3], unmapped[2];
-	extension_t name = { .name = NO_ID }, clone = { .name = I915_CONTEXT_CREATE_EXT_CLONE };
-	extension_t flags = { .flags = 1 }, reserved = { .rsvd = { [3] = 1 } };
+	static struct setparam longest[CHAIN_MAX], longer[CHAIN_MAX + 1], cycle[3], unmapped[2];
+	struct extension clone = { .name = I915_CONTEXT_CREATE_EXT_CLONE };
+	struct extension name = { .name = NO_ID };
+	struct extension flags = { .flags = 1 }, reserved = { .rsvd = { [3] = 1 } };
 	/* Of a chain's last page only the first half of an extension is mapped */
 	const long page = sysconf(_SC_PAGESIZE);
 	char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
@@ -283,20 +284,20 @@ TEST_F(input, extension_chains)
 		{ "vm: an unmapped extension", -EFAULT, VM_CREATE = { .extensions = 8 } },
 	};
 
-	MAKE_CALLS(self->fd, calls);
+	make_calls(_metadata, self->fd, calls, ARRAY_SIZE(calls));
 	munmap(pages, page);
 }
 
-static setparam_t set_map(const void *map, size_t size)
+static struct setparam set_map(const void *map, size_t size)
 {
-	return (setparam_t){
+	return (struct setparam){
 		.param.param = I915_CONTEXT_PARAM_ENGINES,
 		.param.value = (uintptr_t)map,
 		.param.size = size,
 	};
 }
 
-TEST_F(input, engine_maps)
+TEST_F_TIMEOUT(input, engine_maps, 120)
 {
 	static struct {
 		struct i915_context_param_engines head;
@@ -311,7 +312,7 @@ TEST_F(input, engine_maps)
 		.base.name = I915_CONTEXT_ENGINES_EXT_LOAD_BALANCE,
 		.num_siblings = 2,
 	};
-	extension_t name = { .name = NO_ID };
+	struct extension name = { .name = NO_ID };
 	struct i915_context_param_engines unknown = { .extensions = (uintptr_t)&name };
 	struct i915_context_param_engines unmapped = { .extensions = 8 };
 	struct i915_context_param_engines out_of_range = { .extensions = (uintptr_t)&balance };
@@ -320,7 +321,7 @@ TEST_F(input, engine_maps)
 	int i;
 
 	strange.engines[0].engine_class = 0x77;
-	setparam_t maps[] = {
+	struct setparam maps[] = {
 		set_map(&map, sizeof(map.head) + SLOTS_MAX * slot),
 		set_map(&map, sizeof(map.head) + (SLOTS_MAX + 1) * slot),
 		set_map(&map, sizeof(map.head) + 1),
@@ -334,7 +335,7 @@ TEST_F(input, engine_maps)
 		set_map(&out_of_range, sizeof(out_of_range)),
 		set_map(&twice, sizeof(twice)),
 	};
-	setparam_t set_twice[2] = { maps[0], maps[0] };
+	struct setparam set_twice[2] = { maps[0], maps[0] };
 
 	set_twice[0].base.next_extension = (uintptr_t)&set_twice[1];
 	for (i = 0; i < SLOTS_MAX + 1; i++)
@@ -356,7 +357,7 @@ TEST_F(input, engine_maps)
 		{ "two maps", -EINVAL, CREATE = EXTENDED(set_twice) },
 	};
 
-	MAKE_CALLS(self->fd, calls);
+	make_calls(_metadata, self->fd, calls, ARRAY_SIZE(calls));
 }
 
 /* Threads that call anything, on files of their own and on those of others. */
@@ -401,7 +402,7 @@ static const unsigned int walk_params[] = {
 };
 
 struct walk_memory {
-	setparam_t chain[3];
+	struct setparam chain[3];
 	struct {
 		struct i915_context_param_engines head;
 		struct i915_engine_class_instance engines[4];
@@ -416,7 +417,7 @@ static void rnd_param(struct walker *w, struct walk_memory *m,
 		      struct drm_i915_gem_context_param *param)
 {
 	memset(param, 0, sizeof(*param));
-	param->param = walk_params[rnd(w, sizeof(walk_params) / sizeof(walk_params[0]))];
+	param->param = walk_params[rnd(w, ARRAY_SIZE(walk_params))];
 	switch (param->param) {
 	case I915_CONTEXT_PARAM_ENGINES:
 		param->size = rnd(w, 4) ? sizeof(m->map.head) + 4 * rnd(w, 5) : rnd(w, 100);

@@ -146,7 +146,7 @@ FIXTURE_TEARDOWN(reclaim)
 }
 
 /* Contexts that go with the last descriptor of their file. */
-TEST_F(reclaim, closed_with_file)
+TEST_F_TIMEOUT(reclaim, closed_with_file, 120)
 {
 	unsigned int ids[MANY];
 
@@ -154,7 +154,7 @@ TEST_F(reclaim, closed_with_file)
 	EXPECT_EQ(MANY, ids[MANY - 1]);
 }
 
-TEST_F(reclaim, destroyed_in_any_order)
+TEST_F_TIMEOUT(reclaim, destroyed_in_any_order, 120)
 {
 	unsigned int ids[MANY], i;
 
@@ -168,7 +168,7 @@ TEST_F(reclaim, destroyed_in_any_order)
 	EXPECT_EQ(0, wrong_id(self->fd, MANY));
 }
 
-TEST_F(reclaim, destroyed_twice)
+TEST_F_TIMEOUT(reclaim, destroyed_twice, 120)
 {
 	unsigned int id = 0, i;
 
@@ -213,7 +213,7 @@ static void *destroy_all(void *arg)
 }
 
 /* Of the threads that destroy one context at the same time one succeeds. */
-TEST_F(reclaim, destroyed_by_several)
+TEST_F_TIMEOUT(reclaim, destroyed_by_several, 120)
 {
 	pthread_t threads[4];
 	struct race race = { .fd = self->fd };
@@ -233,7 +233,7 @@ TEST_F(reclaim, destroyed_by_several)
 }
 
 /* A descriptor that is left, or was sent elsewhere, keeps the contexts. */
-TEST_F(reclaim, duplicated_descriptors)
+TEST_F_TIMEOUT(reclaim, duplicated_descriptors, 120)
 {
 	unsigned int ids[MANY], i;
 	int dups[3];
@@ -254,7 +254,7 @@ TEST_F(reclaim, duplicated_descriptors)
 	self->fd = dups[2];
 }
 
-TEST_F(reclaim, forked_and_exited)
+TEST_F_TIMEOUT(reclaim, forked_and_exited, 120)
 {
 	int child, i, status;
 	unsigned int ids[MANY];
@@ -282,7 +282,7 @@ TEST_F(reclaim, forked_and_exited)
 	EXPECT_EQ(0, wrong_id(self->fd, MANY));
 }
 
-TEST_F(reclaim, killed)
+TEST_F_TIMEOUT(reclaim, killed, 120)
 {
 	int round, child, status;
 	pid_t pids[4];
@@ -357,7 +357,7 @@ static int receive_fd(int socket)
 }
 
 /* The creator is gone, the file is not, first on its way and then here. */
-TEST_F(reclaim, passed_to_another_process)
+TEST_F_TIMEOUT(reclaim, passed_to_another_process, 120)
 {
 	unsigned int ids[MANY], i;
 	int sockets[2], status, fd;
@@ -439,7 +439,7 @@ static void link_parameters(struct parameters *p, int fd, unsigned int vm_id)
 	p->persistence.param.value = 1;
 }
 
-TEST_F(reclaim, with_parameters)
+TEST_F_TIMEOUT(reclaim, with_parameters, 120)
 {
 	unsigned int vm_id = 0, ids[MANY], i;
 	struct parameters p;
@@ -466,7 +466,7 @@ TEST_F(reclaim, with_parameters)
 }
 
 /* Parameters that are set afterwards, some by the first use, some not. */
-TEST_F(reclaim, with_parameters_set_later)
+TEST_F_TIMEOUT(reclaim, with_parameters_set_later, 120)
 {
 	unsigned int vm_id = 0, ids[MANY], i;
 	struct parameters p;
@@ -512,7 +512,7 @@ struct sw_sync_create_fence_data {
 #define SW_SYNC_IOC_INC		_IOW('W', 1, __u32)
 
 /* A context goes when its last request does, whoever has closed it before. */
-TEST_F(reclaim, with_requests_in_flight)
+TEST_F_TIMEOUT(reclaim, with_requests_in_flight, 120)
 {
 	struct sw_sync_create_fence_data fence = { .value = 1 };
 	unsigned int ids[100], handle = 0, i;
@@ -559,19 +559,65 @@ FIXTURE_VARIANT(spam) {
 	unsigned int threads, procs;
 };
 
-#define SPAM_VARIANT(threads_, procs_) \
-FIXTURE_VARIANT_ADD(spam, by_first_use_##threads_##_threads_##procs_##_procs) { \
-	.by_ioctl = false, .threads = threads_, .procs = procs_, \
-}; \
-FIXTURE_VARIANT_ADD(spam, by_create_ioctl_##threads_##_threads_##procs_##_procs) { \
-	.by_ioctl = true, .threads = threads_, .procs = procs_, \
-}
+FIXTURE_VARIANT_ADD(spam, by_first_use_1_thread) {
+	.by_ioctl = false,
+	.threads = 1,
+	.procs = 1,
+};
 
-SPAM_VARIANT(1, 1);
-SPAM_VARIANT(4, 1);
-SPAM_VARIANT(16, 1);
-SPAM_VARIANT(1, 8);
-SPAM_VARIANT(16, 8);
+FIXTURE_VARIANT_ADD(spam, by_create_ioctl_1_thread) {
+	.by_ioctl = true,
+	.threads = 1,
+	.procs = 1,
+};
+
+FIXTURE_VARIANT_ADD(spam, by_first_use_4_threads) {
+	.by_ioctl = false,
+	.threads = 4,
+	.procs = 1,
+};
+
+FIXTURE_VARIANT_ADD(spam, by_create_ioctl_4_threads) {
+	.by_ioctl = true,
+	.threads = 4,
+	.procs = 1,
+};
+
+FIXTURE_VARIANT_ADD(spam, by_first_use_16_threads) {
+	.by_ioctl = false,
+	.threads = 16,
+	.procs = 1,
+};
+
+FIXTURE_VARIANT_ADD(spam, by_create_ioctl_16_threads) {
+	.by_ioctl = true,
+	.threads = 16,
+	.procs = 1,
+};
+
+FIXTURE_VARIANT_ADD(spam, by_first_use_1_thread_8_procs) {
+	.by_ioctl = false,
+	.threads = 1,
+	.procs = 8,
+};
+
+FIXTURE_VARIANT_ADD(spam, by_create_ioctl_1_thread_8_procs) {
+	.by_ioctl = true,
+	.threads = 1,
+	.procs = 8,
+};
+
+FIXTURE_VARIANT_ADD(spam, by_first_use_16_threads_8_procs) {
+	.by_ioctl = false,
+	.threads = 16,
+	.procs = 8,
+};
+
+FIXTURE_VARIANT_ADD(spam, by_create_ioctl_16_threads_8_procs) {
+	.by_ioctl = true,
+	.threads = 16,
+	.procs = 8,
+};
 
 #define SPAM_TOTAL	1280	/* contexts in a run, divisible by all of these */
 

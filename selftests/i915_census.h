@@ -9,9 +9,10 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "../../../kselftest.h"
 #include "i915_node.h"
 
-#define SETTLE_SECONDS	30	/* until everything is freed that was given up */
+#define SETTLE_SECONDS	20	/* until everything is freed that was given up */
 
 /* Of which each context, vm or request has some. */
 static const char * const i915_caches[] = {
@@ -19,7 +20,7 @@ static const char * const i915_caches[] = {
 	"i915_vma_resource", "intel_context",
 };
 
-#define I915_CACHES	(sizeof(i915_caches) / sizeof(i915_caches[0]))
+#define I915_CACHES	ARRAY_SIZE(i915_caches)
 
 struct i915_census {
 	struct i915_stats stats;
@@ -72,6 +73,7 @@ static inline int i915_take_census(const struct i915_node *node, struct i915_cen
 	unsigned int i;
 	int err;
 
+	memset(census, 0, sizeof(*census));
 	err = i915_read_stats(node, &census->stats);
 	if (err)
 		return err;
@@ -156,6 +158,7 @@ static inline const struct i915_node *i915_find_path(const struct i915_node *nod
 	struct i915_stats before, after;
 	unsigned int id;
 	int i, fd, err;
+	bool made;
 
 	for (i = 0; i < count; i++) {
 		fd = open(nodes[i].path, O_RDWR | O_CLOEXEC);
@@ -168,11 +171,32 @@ static inline const struct i915_node *i915_find_path(const struct i915_node *nod
 		if (!err)
 			err = i915_read_stats(&nodes[i], &after);
 		close(fd);
-		if (!err && (after.created > before.created) == by_ioctl)
+		made = after.created > before.created;
+		if (!err && made == by_ioctl)
 			return &nodes[i];
 	}
 
 	return NULL;
+}
+
+/*
+ * Takes a census when what was given up before is freed, which RCU and workqueues do
+ * in their time: when two in a row say the same.
+ */
+static inline int i915_settled_census(const struct i915_node *node, struct i915_census *census)
+{
+	const time_t end = time(NULL) + SETTLE_SECONDS;
+	struct i915_census last;
+	int err;
+
+	err = i915_take_census(node, census);
+	do {
+		last = *census;
+		usleep(300 * 1000);
+		err = err ?: i915_take_census(node, census);
+	} while (!err && memcmp(&last, census, sizeof(last)) && time(NULL) <= end);
+
+	return err;
 }
 
 /*
@@ -182,11 +206,9 @@ static inline const struct i915_node *i915_find_path(const struct i915_node *nod
  */
 static inline bool i915_first_census(const struct i915_node *node, struct i915_census *census)
 {
-	struct i915_census idle;
 	unsigned int id = 0;
 	int fd, i;
 
-	memset(&idle, 0, sizeof(idle));
 	for (i = 0; i < 2; i++) {
 		fd = open(node->path, O_RDWR | O_CLOEXEC);
 		if (fd < 0)
@@ -194,15 +216,10 @@ static inline bool i915_first_census(const struct i915_node *node, struct i915_c
 		if (!i915_context_create(fd, &id))
 			i915_context_use(fd, id);
 		close(fd);
-
-		if (i915_take_census(node, &idle))
-			return false;
-		idle.stats.alive = 0;
-		if (i915_left_behind(node, &idle)[0])
-			return false;
 	}
 
-	return !i915_take_census(node, census);
+	return !i915_settled_census(node, census) &&
+	       !census->stats.alive && !census->stats.waiting;
 }
 
 #define I915_NO_PATH \
