@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Makes every allocation of the context and vm ioctls fail in turn, alone and with
- * all that follow, and expects ENOMEM, nothing left behind, and that the next call
+ * all from the slab that follow, and expects ENOMEM, nothing left behind, and that the next call
  * works.
  */
 #define _GNU_SOURCE
@@ -17,6 +17,7 @@
 
 #define POINTS_MAX	2000	/* far more than any call has */
 #define SPACE_STEP	64	/* bytes */
+#define SPACE_MAX	1000000
 
 static int write_text(const char *path, const char *text)
 {
@@ -37,6 +38,7 @@ static int set_up_faults(void)
 	int err = 0;
 
 	err = err ?: write_text(FAILSLAB "ignore-gfp-wait", "N");
+	err = err ?: write_text(FAILSLAB "cache-filter", "N");
 	err = err ?: write_text(FAILSLAB "verbose", "0");
 	err = err ?: write_text(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N");
 	err = err ?: write_text(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "N");
@@ -44,6 +46,21 @@ static int set_up_faults(void)
 	err = err ?: write_text(FAIL_PAGE_ALLOC "verbose", "0");
 
 	return err;
+}
+
+/* As they are when the kernel boots. */
+static void put_faults_back(void)
+{
+	write_text(FAILSLAB "probability", "0");
+	write_text(FAILSLAB "task-filter", "N");
+	write_text(FAILSLAB "times", "1");
+	write_text(FAILSLAB "space", "0");
+	write_text(FAILSLAB "ignore-gfp-wait", "Y");
+	write_text(FAILSLAB "verbose", "2");
+	write_text(FAIL_PAGE_ALLOC "ignore-gfp-wait", "Y");
+	write_text(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "Y");
+	write_text(FAIL_PAGE_ALLOC "min-order", "1");
+	write_text(FAIL_PAGE_ALLOC "verbose", "2");
 }
 
 struct parameters {
@@ -113,7 +130,9 @@ FIXTURE_SETUP(memory)
 
 FIXTURE_TEARDOWN(memory)
 {
-	write_text(FAILSLAB "probability", "0");
+	/* First of all, as what follows needs memory */
+	EXPECT_EQ(1, pwrite(self->make_it_fail_fd, "0", 1, 0));
+	put_faults_back();
 	close(self->nth_fd);
 	close(self->make_it_fail_fd);
 	close(self->attempt.fd);
@@ -250,10 +269,11 @@ static void check_call(struct __test_metadata *_metadata, struct attempt *m,
 		TH_LOG("%s, point %u: %s", step->name, point, strerror(-err));
 	}
 	/* The next call works */
-	if (err)
+	if (err) {
 		EXPECT_EQ(0, step->call(m)) {
 			TH_LOG("%s, after point %u", step->name, point);
 		}
+	}
 	EXPECT_EQ(0, step->undo(m)) {
 		TH_LOG("%s, undone after point %u", step->name, point);
 	}
@@ -303,6 +323,8 @@ TEST_F_TIMEOUT(memory, fails_once, 600)
 			check_call(_metadata, &self->attempt, step, n, err, hit);
 		}
 		EXPECT_GT(POINTS_MAX, n);
+		if (step->call == open_file || step->call == create_vm)
+			EXPECT_LT(0, failed);
 		check_rest(_metadata, &self->attempt, &before, step);
 		TH_LOG("%s: %u points, %u of them fail the call", step->name, n - 2, failed);
 		total += n - 2;
@@ -318,7 +340,7 @@ TEST_F_TIMEOUT(memory, ends, 600)
 	char text[16];
 	size_t i;
 
-	/* Of this task, all that come after so many bytes */
+	/* Of this task's, those that do not fit into so many bytes any more */
 	ASSERT_EQ(0, write_text(FAILSLAB "task-filter", "Y"));
 	ASSERT_EQ(0, write_text(FAILSLAB "interval", "1"));
 
@@ -339,7 +361,7 @@ TEST_F_TIMEOUT(memory, ends, 600)
 		before.wakerefs = self->before.wakerefs;
 
 		/* Until it works some times in a row */
-		for (space = 0, failed = 0; after < 4; space += SPACE_STEP) {
+		for (space = 0, failed = 0; after < 4 && space < SPACE_MAX; space += SPACE_STEP) {
 			ASSERT_EQ(0, step->prepare(&self->attempt));
 			snprintf(text, sizeof(text), "%u", space);
 			ASSERT_EQ(0, write_text(FAILSLAB "space", text));
@@ -355,6 +377,10 @@ TEST_F_TIMEOUT(memory, ends, 600)
 			check_call(_metadata, &self->attempt, step, space, err, true);
 			total++;
 		}
+		EXPECT_GT(SPACE_MAX, space);
+		/* Nobody opens a file, or makes a vm, without memory */
+		if (step->call == open_file || step->call == create_vm)
+			EXPECT_LT(0, failed);
 		check_rest(_metadata, &self->attempt, &before, step);
 		TH_LOG("%s: memory ends at %u points in %u bytes, %u fail the call", step->name,
 		       space / SPACE_STEP, space, failed);

@@ -284,9 +284,11 @@ TEST_F_TIMEOUT(reclaim, forked_and_exited, 120)
 
 TEST_F_TIMEOUT(reclaim, killed, 120)
 {
-	int round, child, status;
+	int round, child, status, started[2];
 	pid_t pids[4];
+	char byte;
 
+	ASSERT_EQ(0, pipe(started));
 	for (round = 0; round < 5; round++) {
 		for (child = 0; child < 4; child++) {
 			pids[child] = fork_child();
@@ -295,12 +297,17 @@ TEST_F_TIMEOUT(reclaim, killed, 120)
 				int fd = child % 2 ? self->fd : open_node(self->node);
 				unsigned int ids[20];
 
-				while (!create_many(fd, ids, 20) && !destroy_many(fd, ids, 20))
-					;
+				do {
+					if (create_many(fd, ids, 20) ||
+					    destroy_many(fd, ids, 20))
+						_exit(1);
+				} while (write(started[1], "", 1) == 1);
 				_exit(1);
 			}
 		}
-		usleep(100 * 1000);
+		/* The pipe takes far more than that */
+		for (child = 0; child < 20; child++)
+			ASSERT_EQ(1, read(started[0], &byte, 1));
 		for (child = 0; child < 4; child++)
 			EXPECT_EQ(0, kill(pids[child], SIGKILL));
 		for (child = 0; child < 4; child++) {

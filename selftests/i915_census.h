@@ -150,22 +150,27 @@ static inline const char *i915_no_census(void)
 
 /*
  * The node of @nodes whose contexts are made by GEM_CONTEXT_CREATE, or if not
- * @by_ioctl by their first use; NULL if there is none, or it tells nothing.
+ * @by_ioctl by their first use. It has no contexts yet, as a desktop's would, has vms,
+ * and tells what it has. NULL if there is none.
  */
 static inline const struct i915_node *i915_find_path(const struct i915_node *nodes, int count,
 						     bool by_ioctl)
 {
-	struct i915_stats before, after;
-	unsigned int id;
+	struct i915_stats idle, before, after;
+	unsigned int id, vm_id;
 	int i, fd, err;
 	bool made;
 
 	for (i = 0; i < count; i++) {
+		if (i915_read_stats(&nodes[i], &idle) || idle.alive)
+			continue;
 		fd = open(nodes[i].path, O_RDWR | O_CLOEXEC);
 		if (fd < 0)
 			continue;
 
-		err = i915_read_stats(&nodes[i], &before);
+		err = i915_vm_create(fd, &vm_id);
+		if (!err)
+			err = i915_read_stats(&nodes[i], &before);
 		if (!err)
 			err = i915_context_create(fd, &id);
 		if (!err)
@@ -196,7 +201,7 @@ static inline int i915_settled_census(const struct i915_node *node, struct i915_
 		err = err ?: i915_take_census(node, census);
 	} while (!err && memcmp(&last, census, sizeof(last)) && time(NULL) <= end);
 
-	return err;
+	return err ?: memcmp(&last, census, sizeof(last)) ? -ETIMEDOUT : 0;
 }
 
 /*
@@ -223,7 +228,7 @@ static inline bool i915_first_census(const struct i915_node *node, struct i915_c
 }
 
 #define I915_NO_PATH \
-	"no i915 node makes contexts that way: build i915 with CONFIG_DRM_I915_MOCK_NODE=y"
+	"no idle i915 node makes contexts that way: build with CONFIG_DRM_I915_MOCK_NODE=y"
 #define I915_IN_USE \
 	"the i915 node is in use, with what cannot be told from what is tested"
 

@@ -139,7 +139,7 @@ FIXTURE_TEARDOWN(unplug)
 		mock_bind(self->name);
 }
 
-TEST_F(unplug, idle)
+TEST_F_TIMEOUT(unplug, idle, 120)
 {
 	int fd;
 
@@ -153,7 +153,7 @@ TEST_F(unplug, idle)
 	close(fd);
 }
 
-TEST_F(unplug, open_file_with_contexts)
+TEST_F_TIMEOUT(unplug, open_file_with_contexts, 120)
 {
 	unsigned int id = 0;
 	int fd;
@@ -169,7 +169,7 @@ TEST_F(unplug, open_file_with_contexts)
 	close(fd);
 }
 
-TEST_F(unplug, bind_while_old_file_is_open)
+TEST_F_TIMEOUT(unplug, bind_while_old_file_is_open, 120)
 {
 	int old, new;
 
@@ -248,7 +248,7 @@ FIXTURE_TEARDOWN(module)
 	EXPECT_EQ(self->warnings, kernel_warnings());
 }
 
-TEST_F(module, open_file)
+TEST_F_TIMEOUT(module, open_file, 120)
 {
 	int fd, round;
 

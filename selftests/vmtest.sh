@@ -41,12 +41,13 @@ usage: $0 [options] [command [argument...]]
 
 Runs every i915 selftest in the guest, or the given command with the test
 programs in its PATH. Exits with 0 if all is well, with 4 if something that it
-takes to build or boot is missing, and with 1 if a test fails, or is skipped,
+takes to build or boot is missing, and with 1 if the build or a test fails, or is skipped,
 as the guest has all that the tests need, or if the kernel warns or dies.
 
 	-d dir		kernel build directory (default: .i915-vmtest in the tree)
 	-j jobs		for make (default: the number of CPUs)
-	-a accel	kvm, tcg, or auto: KVM if it boots this kernel (default)
+	-a accel	kvm, tcg, or auto: KVM if it boots this kernel (default),
+			as it was found when the build directory was new
 	-s cpus		of the guest (default: $smp)
 	-t seconds	after which the guest is ended (default: $limit)
 	-l dir		for the results and the kernel log of each boot (default: the
@@ -108,9 +109,10 @@ function build_kernel() {
 	if ! cmp -s "$fragment" "$build_dir/vmtest.fragment" || [ ! -f "$build_dir/.config" ]; then
 		say "configuring in $build_dir"
 		rm -f "$build_dir/vmtest.fragment"
-		kmake -s KCONFIG_ALLCONFIG="$fragment" allnoconfig >/dev/null
+		kmake -s KCONFIG_ALLCONFIG="$fragment" allnoconfig >/dev/null ||
+			fail "the kernel cannot be configured"
 	fi
-	kmake -s olddefconfig >/dev/null
+	kmake -s olddefconfig >/dev/null || fail "the kernel cannot be configured"
 
 	while read -r opt; do
 		[[ "$opt" != CONFIG_* ]] || grep -qxF "$opt" "$build_dir/.config" ||
@@ -175,9 +177,9 @@ EOF
 			[[ "$file" == *_tests.ko ]] ||
 				echo "${file#"$tmp_dir/install"}" >> "$tmp_dir/modules"
 			[[ -z "$module" || "$file" != */i915.ko ]] ||
-				cp "$module" "$file"
+				cp "$module" "$file" || fail "cannot copy $module"
 			echo "file ${file#"$tmp_dir/install"} $file 0644 0 0" >> "$list"
-		done
+		done || exit $KSFT_FAIL
 	fi
 	find "$build_dir/selftests" -mindepth 1 \
 		-type d -printf 'dir /selftests/%P 0755 0 0\n' -o \
@@ -247,7 +249,8 @@ function run_guest() {
 	wait "$qemu_pid" || status=$?
 	qemu_pid=""
 
-	[ -n "$interactive" ] || cp "$tmp_dir/output" "$log_dir/${1##*/}.tap"
+	[ -n "$interactive" ] || [ ! -f "$tmp_dir/output" ] ||
+		cp "$tmp_dir/output" "$log_dir/${1##*/}.tap"
 	case $status in
 	0)	;;
 	124|137) say "the guest was ended after $limit seconds, -t gives it more" ;;
@@ -259,7 +262,7 @@ function run_guest() {
 		say "a test was skipped, in a guest that has all it needs"
 		return $KSFT_FAIL
 	fi
-	return "$(guest_status)"
+	[ "$(guest_status)" = 0 ]
 }
 
 function guest_status() {
@@ -267,9 +270,9 @@ function guest_status() {
 }
 
 function check_log() {
-	local splat='BUG:|WARNING:|Oops|KASAN:|KCSAN:|UBSAN:|Kernel panic|INFO: (task|rcu)|ODEBUG:'
+	local splat='BUG:|WARNING:|Oops|KASAN:|KCSAN:|UBSAN:|Kernel panic|ODEBUG:'
 
-	splat+='|vmtest: kmemleak:'
+	splat+='|INFO: (task|rcu|trying)|vmtest: kmemleak:'
 
 	if [ ! -s "$kernel_log" ]; then
 		say "the guest printed nothing (accelerator $accel: try -a tcg)"
@@ -339,6 +342,9 @@ function main() {
 	need make "GNU make"
 	need rsync "rsync, for headers_install"
 	need depmod "kmod"
+	need flex "flex"
+	need bison "bison"
+	need bc "bc"
 	[ -z "$busybox" ] || [ -x "$busybox" ] || fail "$busybox: no such program"
 	if [ -n "$interactive" ]; then
 		busybox=${busybox:-$(command -v busybox || true)}
@@ -350,6 +356,8 @@ function main() {
 	build_dir=$(realpath -m "$build_dir")
 	log_dir=$(realpath -m "${log_dir:-$build_dir}")
 	kernel="$build_dir/arch/x86/boot/bzImage"
+	[[ "$build_dir$log_dir${TMPDIR:-}$busybox" != *[[:space:],]* ]] ||
+		fail "no blanks and commas in $build_dir, $log_dir, TMPDIR or BUSYBOX, please"
 	mkdir -p "$build_dir" "$log_dir"
 
 	tmp_dir=$(mktemp -d "${TMPDIR:-/tmp}/i915-vmtest.XXXXXXXX")

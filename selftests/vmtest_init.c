@@ -32,6 +32,8 @@ static void log_msg(const char *fmt, ...)
 	va_start(ap, fmt);
 	len += vsnprintf(line + len, sizeof(line) - len, fmt, ap);
 	va_end(ap);
+	if (len >= (int)sizeof(line))
+		len = sizeof(line) - 1;
 
 	fd = open("/dev/kmsg", O_WRONLY);
 	if (fd < 0 || write(fd, line, len) != len)
@@ -108,19 +110,22 @@ static int write_file(const char *path, const char *text)
 /* What kmemleak, if it is there, has found is told to the log. */
 static int count_leaks(void)
 {
-	int count = 0;
+	int err, count = 0;
 	FILE *file;
 	char *line;
 
-	if (write_file(KMEMLEAK, "scan"))
+	if (access(KMEMLEAK, F_OK))
 		return 0;
-	/* It tells of nothing younger, and a pointer may come in the way of one scan */
-	sleep(6);
-	write_file(KMEMLEAK, "scan");
 
+	err = write_file(KMEMLEAK, "scan");
+	/* It reports nothing younger than this */
+	sleep(6);
+	err = err ?: write_file(KMEMLEAK, "scan");
 	file = fopen(KMEMLEAK, "r");
-	if (!file)
-		return 0;
+	if (err || !file) {
+		log_msg("kmemleak: it has turned itself off\n");
+		return 1;
+	}
 	while ((line = next_line(file))) {
 		log_msg("kmemleak: %s\n", line);
 		count++;
