@@ -18,7 +18,7 @@
 #include <time.h>
 
 #include "../../../kselftest.h"
-#include "i915_node.h"
+#include "i915_census.h"
 
 /*
  * A thread closes one context at a time, and each creation frees more than
@@ -29,11 +29,7 @@
 #define WAITING_MAX(threads)	(4 * (threads) + 200)
 
 #define WARM_UP			1000	/* contexts, to fill the kernel's caches */
-#define SETTLE_SECONDS		20	/* until everything is freed */
 #define STALL_SECONDS		60	/* without progress */
-
-/* Memory that may be in use afterwards that was not before. */
-#define SLACK_KB		2560
 
 static unsigned long count = 20000;
 static unsigned int threads = 2;
@@ -251,7 +247,7 @@ static bool run_processes(struct column *col, unsigned int nthreads, unsigned lo
 }
 
 /* Until the kernel has freed what was closed and given the memory back. */
-static void settle(struct column *col, unsigned long slab_max)
+static void settle(struct column *col)
 {
 	struct result *res = &col->result;
 	double end = now() + SETTLE_SECONDS;
@@ -263,8 +259,7 @@ static void settle(struct column *col, unsigned long slab_max)
 		res->slab_after = meminfo_kb("SUnreclaim:");
 		res->free_after = meminfo_kb("MemFree:");
 	} while (now() < end &&
-		 (res->after.waiting || res->after.alive > res->before.alive ||
-		  res->slab_after > slab_max));
+		 (res->after.waiting || res->after.alive > res->before.alive));
 }
 
 static void expect(struct column *col, bool ok, const char *what,
@@ -282,7 +277,9 @@ static void run(struct column *col)
 	unsigned int ncpus = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned int nthreads = threads;
 	struct result *res = &col->result;
-	unsigned long bound, slab_max;
+	struct i915_census census;
+	unsigned long bound;
+	const char *left;
 	double start;
 
 	if (col->starved && nthreads < ncpus)
@@ -313,13 +310,16 @@ static void run(struct column *col)
 		res->failed = true;
 		goto out;
 	}
-	settle(col, ULONG_MAX);
+	if (i915_settled_census(col->node, &census)) {
+		ksft_print_msg("%s: the node does not come to rest\n", col->title);
+		res->failed = true;
+		goto out;
+	}
 
 	i915_reset_max_waiting(col->node);
 	i915_read_stats(col->node, &res->before);
 	res->slab_before = meminfo_kb("SUnreclaim:");
 	res->free_before = meminfo_kb("MemFree:");
-	slab_max = res->slab_before + SLACK_KB;
 
 	start = now();
 	res->failed = !run_processes(col, nthreads, count);
@@ -327,7 +327,7 @@ static void run(struct column *col)
 	res->ids = shared->pairs;
 	res->highest_id = shared->highest_id;
 
-	settle(col, slab_max);
+	settle(col);
 
 	/* Each process brings the default context of its file. */
 	expect(col, res->after.created - res->before.created == count + procs,
@@ -342,8 +342,11 @@ static void run(struct column *col)
 	       "most contexts ever waiting, at most", res->after.max_waiting, bound);
 	expect(col, res->highest_id <= nthreads,
 	       "highest id, at most", res->highest_id, nthreads);
-	expect(col, res->slab_after <= slab_max,
-	       "slab afterwards, kB, at most", res->slab_after, slab_max);
+	left = i915_left_behind(col->node, &census);
+	if (left[0]) {
+		ksft_print_msg("%s: %s\n", col->title, left);
+		res->failed = true;
+	}
 
 out:
 	if (col->starved) {

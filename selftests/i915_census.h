@@ -134,6 +134,26 @@ static inline const char *i915_left_behind(const struct i915_node *node,
 	return what;
 }
 
+/*
+ * Takes a census when what was given up before is freed, which RCU and workqueues do
+ * in their time: when two in a row say the same.
+ */
+static inline int i915_settled_census(const struct i915_node *node, struct i915_census *census)
+{
+	const time_t end = time(NULL) + SETTLE_SECONDS;
+	struct i915_census last;
+	int err;
+
+	err = i915_take_census(node, census);
+	do {
+		last = *census;
+		usleep(300 * 1000);
+		err = err ?: i915_take_census(node, census);
+	} while (!err && memcmp(&last, census, sizeof(last)) && time(NULL) <= end);
+
+	return err ?: memcmp(&last, census, sizeof(last)) ? -ETIMEDOUT : 0;
+}
+
 /* Why nothing can be counted here, or NULL. */
 static inline const char *i915_no_census(void)
 {
@@ -182,26 +202,6 @@ static inline const struct i915_node *i915_find_path(const struct i915_node *nod
 	}
 
 	return NULL;
-}
-
-/*
- * Takes a census when what was given up before is freed, which RCU and workqueues do
- * in their time: when two in a row say the same.
- */
-static inline int i915_settled_census(const struct i915_node *node, struct i915_census *census)
-{
-	const time_t end = time(NULL) + SETTLE_SECONDS;
-	struct i915_census last;
-	int err;
-
-	err = i915_take_census(node, census);
-	do {
-		last = *census;
-		usleep(300 * 1000);
-		err = err ?: i915_take_census(node, census);
-	} while (!err && memcmp(&last, census, sizeof(last)) && time(NULL) <= end);
-
-	return err ?: memcmp(&last, census, sizeof(last)) ? -ETIMEDOUT : 0;
 }
 
 /*
