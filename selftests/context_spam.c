@@ -35,6 +35,7 @@ static unsigned long count = 20000;
 static unsigned int threads = 2;
 static unsigned int procs = 2;
 static bool starve = true;
+static cpu_set_t cpus;		/* that this program may run on */
 
 struct shared {
 	atomic_ulong pairs;
@@ -110,11 +111,11 @@ static void *spam(void *arg)
 	unsigned long n;
 
 	if (job->cpu >= 0) {
-		cpu_set_t cpus;
+		cpu_set_t one;
 
-		CPU_ZERO(&cpus);
-		CPU_SET(job->cpu, &cpus);
-		if (sched_setaffinity(0, sizeof(cpus), &cpus) || fifo(1)) {
+		CPU_ZERO(&one);
+		CPU_SET(job->cpu, &one);
+		if (sched_setaffinity(0, sizeof(one), &one) || fifo(1)) {
 			shared->err = -errno;
 			return NULL;
 		}
@@ -144,11 +145,21 @@ static void *spam(void *arg)
 	return NULL;
 }
 
+static int nth_cpu(unsigned int n)
+{
+	int cpu = 0;
+
+	n %= CPU_COUNT(&cpus);
+	while (!CPU_ISSET(cpu, &cpus) || n--)
+		cpu++;
+
+	return cpu;
+}
+
 /* One process: a file of its own, and @nthreads that share it. */
 static void spam_process(const struct i915_node *node, unsigned int nthreads,
 			 unsigned long nr, bool starved)
 {
-	int ncpus = sysconf(_SC_NPROCESSORS_ONLN);
 	pthread_t thread[nthreads];
 	struct job job[nthreads];
 	unsigned int i;
@@ -163,7 +174,7 @@ static void spam_process(const struct i915_node *node, unsigned int nthreads,
 	for (i = 0; i < nthreads; i++) {
 		job[i].fd = fd;
 		job[i].count = nr / nthreads + (i < nr % nthreads);
-		job[i].cpu = starved ? (int)(i % ncpus) : -1;
+		job[i].cpu = starved ? nth_cpu(i) : -1;
 		if (pthread_create(&thread[i], NULL, spam, &job[i])) {
 			shared->err = -EAGAIN;
 			break;
@@ -274,7 +285,7 @@ static void expect(struct column *col, bool ok, const char *what,
 
 static void run(struct column *col)
 {
-	unsigned int ncpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned int ncpus = CPU_COUNT(&cpus);
 	unsigned int nthreads = threads;
 	struct result *res = &col->result;
 	struct i915_census census;
@@ -512,8 +523,11 @@ int main(int argc, char *argv[])
 	if (shared == MAP_FAILED)
 		ksft_exit_fail_perror("mmap");
 
-	ksft_print_msg("%lu contexts in each run, %u processes of %u threads, %ld CPUs\n",
-		       count, procs, threads, sysconf(_SC_NPROCESSORS_ONLN));
+	if (sched_getaffinity(0, sizeof(cpus), &cpus))
+		ksft_exit_fail_perror("sched_getaffinity");
+
+	ksft_print_msg("%lu contexts in each run, %u processes of %u threads, %d CPUs\n",
+		       count, procs, threads, CPU_COUNT(&cpus));
 
 	for (i = 0; i < ncols; i++) {
 		struct column *col = &columns[i];
