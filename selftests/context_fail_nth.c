@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Makes every allocation of the context and vm ioctls fail in turn, alone and with
- * all from the slab that follow, and expects ENOMEM, nothing left behind, and that the next call
- * works.
+ * all from the slab that follow, and expects ENOMEM, or success without it, nothing
+ * left behind, and that the next call works.
  */
 #define _GNU_SOURCE
 #include "../../../kselftest_harness.h"
@@ -33,34 +33,61 @@ static int write_text(const char *path, const char *text)
 }
 
 /* Allocations that may sleep, and single pages, can fail, and say nothing. */
+static struct knob {
+	const char *path, *value;
+	char saved[16];
+} knobs[] = {
+	{ FAILSLAB "probability", "0" },
+	{ FAILSLAB "task-filter", "Y" },
+	{ FAILSLAB "interval", "1" },
+	{ FAILSLAB "times", "-1" },
+	{ FAILSLAB "space", "0" },
+	{ FAILSLAB "ignore-gfp-wait", "N" },
+	{ FAILSLAB "cache-filter", "N" },
+	{ FAILSLAB "verbose", "0" },
+	{ FAIL_PAGE_ALLOC "probability", "0" },
+	{ FAIL_PAGE_ALLOC "times", "-1" },
+	{ FAIL_PAGE_ALLOC "ignore-gfp-wait", "N" },
+	{ FAIL_PAGE_ALLOC "ignore-gfp-highmem", "N" },
+	{ FAIL_PAGE_ALLOC "min-order", "0" },
+	{ FAIL_PAGE_ALLOC "verbose", "0" },
+};
+
 static int set_up_faults(void)
 {
+	unsigned int i;
 	int err = 0;
 
-	err = err ?: write_text(FAILSLAB "ignore-gfp-wait", "N");
-	err = err ?: write_text(FAILSLAB "cache-filter", "N");
-	err = err ?: write_text(FAILSLAB "verbose", "0");
-	err = err ?: write_text(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N");
-	err = err ?: write_text(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "N");
-	err = err ?: write_text(FAIL_PAGE_ALLOC "min-order", "0");
-	err = err ?: write_text(FAIL_PAGE_ALLOC "verbose", "0");
+	for (i = 0; i < ARRAY_SIZE(knobs) && !err; i++)
+		err = write_text(knobs[i].path, knobs[i].value);
 
 	return err;
 }
 
-/* As they are when the kernel boots. */
-static void put_faults_back(void)
+static void save_faults(void)
 {
-	write_text(FAILSLAB "probability", "0");
-	write_text(FAILSLAB "task-filter", "N");
-	write_text(FAILSLAB "times", "1");
-	write_text(FAILSLAB "space", "0");
-	write_text(FAILSLAB "ignore-gfp-wait", "Y");
-	write_text(FAILSLAB "verbose", "2");
-	write_text(FAIL_PAGE_ALLOC "ignore-gfp-wait", "Y");
-	write_text(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "Y");
-	write_text(FAIL_PAGE_ALLOC "min-order", "1");
-	write_text(FAIL_PAGE_ALLOC "verbose", "2");
+	unsigned int i;
+	int fd;
+
+	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
+		fd = open(knobs[i].path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (read(fd, knobs[i].saved, sizeof(knobs[i].saved) - 1) < 0)
+			knobs[i].saved[0] = '\0';
+		close(fd);
+	}
+}
+
+/* Of the process that outlives all tests, also one that takes too long. */
+static void restore_faults(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
+		if (knobs[i].saved[0])
+			write_text(knobs[i].path, knobs[i].saved);
+	}
 }
 
 struct parameters {
@@ -77,8 +104,7 @@ struct attempt {
 };
 
 FIXTURE(memory) {
-	struct i915_node nodes[I915_NODES_MAX];
-	const struct i915_node *node;
+	struct i915_node node;
 	struct i915_census before;
 	struct attempt attempt;
 	int nth_fd, make_it_fail_fd;
@@ -100,20 +126,20 @@ FIXTURE_SETUP(memory)
 {
 	struct attempt *m = &self->attempt;
 	struct parameters *p = &m->parameters;
-	int count = i915_find_nodes(self->nodes);
+	const int err = i915_first_census(&self->node, variant->by_ioctl, &self->before);
 
-	self->node = i915_find_path(self->nodes, count, variant->by_ioctl);
-	if (!self->node)
+	if (err == -ENODEV)
 		SKIP(return, I915_NO_PATH);
+	if (err == -EBUSY)
+		SKIP(return, I915_IN_USE);
+	ASSERT_EQ(0, err);
 	self->nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	self->make_it_fail_fd = open("/proc/thread-self/make-it-fail", O_RDWR | O_CLOEXEC);
 	if (self->nth_fd < 0 || self->make_it_fail_fd < 0 || set_up_faults())
 		SKIP(return, NO_FAULTS);
-	if (!i915_first_census(self->node, &self->before))
-		SKIP(return, I915_IN_USE);
 
-	m->node = self->node;
-	m->fd = open(self->node->path, O_RDWR | O_CLOEXEC);
+	m->node = &self->node;
+	m->fd = open(self->node.path, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, m->fd);
 	ASSERT_EQ(0, i915_vm_create(m->fd, &m->vm_id));
 	ASSERT_EQ(0, i915_object_create(m->fd, &m->handle));
@@ -132,11 +158,11 @@ FIXTURE_TEARDOWN(memory)
 {
 	/* First of all, as what follows needs memory */
 	EXPECT_EQ(1, pwrite(self->make_it_fail_fd, "0", 1, 0));
-	put_faults_back();
+	EXPECT_EQ(0, write_text(FAILSLAB "probability", "0"));
 	close(self->nth_fd);
 	close(self->make_it_fail_fd);
 	close(self->attempt.fd);
-	EXPECT_STREQ("", i915_left_behind(self->node, &self->before));
+	EXPECT_STREQ("", i915_left_behind(&self->node, &self->before));
 }
 
 static int create(struct attempt *m)
@@ -240,26 +266,36 @@ static const struct step {
 	int (*prepare)(struct attempt *m);
 	int (*call)(struct attempt *m);
 	int (*undo)(struct attempt *m);
+	bool needs_memory;	/* so that it fails at one point at least */
 	bool first_use_only;
 	bool mock_only;		/* hardware would execute what is in the object */
 } steps[] = {
-	{ "open a file", nothing, open_file, close_file },
-	{ "create", nothing, create, destroy },
-	{ "create with parameters", nothing, create_with_parameters, destroy },
-	{ "first use", create, use, destroy },
-	{ "first use with parameters", create_with_parameters, use, destroy },
-	{ "set engines", create, set_engines, destroy, .first_use_only = true },
+	{ "open a file", nothing, open_file, close_file, .needs_memory = true },
+	{ "create", nothing, create, destroy, .needs_memory = true },
+	{ "create with parameters", nothing, create_with_parameters, destroy,
+	  .needs_memory = true },
+	{ "first use", create, use, destroy, .needs_memory = true },
+	{ "first use with parameters", create_with_parameters, use, destroy,
+	  .needs_memory = true },
+	{ "set engines", create, set_engines, destroy, .needs_memory = true,
+	  .first_use_only = true },
 	{ "set persistence", create, set_persistence, destroy },
 	{ "get the vm", create_and_use, get_vm, destroy_both },
-	{ "execute", create, execute, destroy, .mock_only = true },
+	{ "execute", create, execute, destroy, .needs_memory = true, .mock_only = true },
 	{ "destroy unused", create, destroy, nothing },
 	{ "destroy", create_and_use, destroy, nothing },
 	{ "destroy in flight", create_and_execute, destroy, nothing, .mock_only = true },
-	{ "create a vm", nothing, create_vm, destroy_vm },
+	{ "create a vm", nothing, create_vm, destroy_vm, .needs_memory = true },
 	{ "destroy a vm", create_vm, destroy_vm, nothing },
 };
 
 #define STEPS ARRAY_SIZE(steps)
+
+/* Where GEM_CONTEXT_CREATE makes the context, its first use makes nothing. */
+static bool must_fail(const struct step *step, bool by_ioctl)
+{
+	return step->needs_memory && !(by_ioctl && step->call == use);
+}
 
 /* Expects what holds after each call, whether or not something failed in it. */
 static void check_call(struct __test_metadata *_metadata, struct attempt *m,
@@ -300,13 +336,13 @@ TEST_F_TIMEOUT(memory, fails_once, 600)
 		int err;
 
 		if ((step->first_use_only && variant->by_ioctl) ||
-		    (step->mock_only && !self->node->mock))
+		    (step->mock_only && !self->node.mock))
 			continue;
 
 		ASSERT_EQ(0, step->prepare(&self->attempt));
 		ASSERT_EQ(0, step->call(&self->attempt));
 		ASSERT_EQ(0, step->undo(&self->attempt));
-		ASSERT_EQ(0, i915_settled_census(self->node, &before));
+		ASSERT_EQ(0, i915_settled_census(&self->node, &before));
 		/* A GT that is not parked yet */
 		before.wakerefs = self->before.wakerefs;
 
@@ -323,7 +359,7 @@ TEST_F_TIMEOUT(memory, fails_once, 600)
 			check_call(_metadata, &self->attempt, step, n, err, hit);
 		}
 		EXPECT_GT(POINTS_MAX, n);
-		if (step->call == open_file || step->call == create_vm)
+		if (must_fail(step, variant->by_ioctl))
 			EXPECT_LT(0, failed);
 		check_rest(_metadata, &self->attempt, &before, step);
 		TH_LOG("%s: %u points, %u of them fail the call", step->name, n - 2, failed);
@@ -340,32 +376,27 @@ TEST_F_TIMEOUT(memory, ends, 600)
 	char text[16];
 	size_t i;
 
-	/* Of this task's, those that do not fit into so many bytes any more */
-	ASSERT_EQ(0, write_text(FAILSLAB "task-filter", "Y"));
-	ASSERT_EQ(0, write_text(FAILSLAB "interval", "1"));
-
 	for (i = 0; i < STEPS; i++) {
 		const struct step *step = &steps[i];
 		unsigned int after = 0;
 		int err;
 
 		if ((step->first_use_only && variant->by_ioctl) ||
-		    (step->mock_only && !self->node->mock))
+		    (step->mock_only && !self->node.mock))
 			continue;
 
 		ASSERT_EQ(0, step->prepare(&self->attempt));
 		ASSERT_EQ(0, step->call(&self->attempt));
 		ASSERT_EQ(0, step->undo(&self->attempt));
-		ASSERT_EQ(0, i915_settled_census(self->node, &before));
+		ASSERT_EQ(0, i915_settled_census(&self->node, &before));
 		/* A GT that is not parked yet */
 		before.wakerefs = self->before.wakerefs;
 
-		/* Until it works some times in a row */
+		/* From more and more bytes, until it works some times in a row */
 		for (space = 0, failed = 0; after < 4 && space < SPACE_MAX; space += SPACE_STEP) {
 			ASSERT_EQ(0, step->prepare(&self->attempt));
 			snprintf(text, sizeof(text), "%u", space);
 			ASSERT_EQ(0, write_text(FAILSLAB "space", text));
-			ASSERT_EQ(0, write_text(FAILSLAB "times", "-1"));
 			ASSERT_EQ(0, write_text(FAILSLAB "probability", "100"));
 			ASSERT_EQ(1, pwrite(self->make_it_fail_fd, "1", 1, 0));
 			err = step->call(&self->attempt);
@@ -378,8 +409,7 @@ TEST_F_TIMEOUT(memory, ends, 600)
 			total++;
 		}
 		EXPECT_GT(SPACE_MAX, space);
-		/* Nobody opens a file, or makes a vm, without memory */
-		if (step->call == open_file || step->call == create_vm)
+		if (must_fail(step, variant->by_ioctl))
 			EXPECT_LT(0, failed);
 		check_rest(_metadata, &self->attempt, &before, step);
 		TH_LOG("%s: memory ends at %u points in %u bytes, %u fail the call", step->name,
@@ -396,6 +426,9 @@ int main(int argc, char *argv[])
 		ksft_print_header();
 		ksft_exit_skip("%s\n", reason);
 	}
+
+	save_faults();
+	atexit(restore_faults);
 
 	return test_harness_run(argc, argv);
 }

@@ -47,8 +47,7 @@ struct call {
 }
 
 FIXTURE(input) {
-	struct i915_node nodes[I915_NODES_MAX];
-	const struct i915_node *node;
+	struct i915_node node;
 	struct i915_census before;
 	int fd, other_fd;
 };
@@ -67,17 +66,17 @@ FIXTURE_VARIANT_ADD(input, by_create_ioctl) {
 
 FIXTURE_SETUP(input)
 {
-	int count = i915_find_nodes(self->nodes);
+	const int err = i915_first_census(&self->node, variant->by_ioctl, &self->before);
 
-	self->node = i915_find_path(self->nodes, count, variant->by_ioctl);
-	if (!self->node)
+	if (err == -ENODEV)
 		SKIP(return, I915_NO_PATH);
-	if (!i915_first_census(self->node, &self->before))
+	if (err == -EBUSY)
 		SKIP(return, I915_IN_USE);
+	ASSERT_EQ(0, err);
 
-	self->fd = open(self->node->path, O_RDWR | O_CLOEXEC);
+	self->fd = open(self->node.path, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->fd);
-	self->other_fd = open(self->node->path, O_RDWR | O_CLOEXEC);
+	self->other_fd = open(self->node.path, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->other_fd);
 }
 
@@ -85,7 +84,7 @@ FIXTURE_TEARDOWN(input)
 {
 	close(self->fd);
 	close(self->other_fd);
-	EXPECT_STREQ("", i915_left_behind(self->node, &self->before));
+	EXPECT_STREQ("", i915_left_behind(&self->node, &self->before));
 }
 
 static void make_calls(struct __test_metadata *_metadata, int fd,
@@ -595,7 +594,7 @@ TEST_F_TIMEOUT(input, random_walk, 300)
 	pthread_t threads[WALKERS];
 	int i;
 
-	TH_LOG("seed %u, to be repeated with I915_SEED=%u", seed, seed);
+	TH_LOG("I915_SEED=%u has each thread make the same calls again", seed);
 	for (i = 0; i < WALKERS; i++) {
 		walkers[i] = (struct walker){
 			.file = &files[i % FILES],

@@ -6,6 +6,7 @@
 #ifndef I915_CENSUS_H
 #define I915_CENSUS_H
 
+#include <linux/membarrier.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -14,7 +15,10 @@
 
 #define SETTLE_SECONDS	20	/* until everything is freed that was given up */
 
-/* Of which each context, vm or request has some. */
+/*
+ * Of which each context, vm or request has some. What comes from kmalloc() cannot be
+ * told from that of others: it is kmemleak that finds it on a debug kernel.
+ */
 static const char * const i915_caches[] = {
 	"active_node", "drm_i915_gem_object", "i915_lut_handle", "i915_vma",
 	"i915_vma_resource", "intel_context",
@@ -48,7 +52,7 @@ static inline long i915_count_objects(const char *cache)
 	struct stat st;
 	int fd;
 
-	/* A link is a cache that has been merged with those of others */
+	/* It is a link if the caches of others may be merged with it: slab_nomerge */
 	snprintf(path, sizeof(path), "/sys/kernel/slab/%s", cache);
 	if (lstat(path, &st) || !S_ISDIR(st.st_mode))
 		return -1;
@@ -136,95 +140,122 @@ static inline const char *i915_left_behind(const struct i915_node *node,
 
 /*
  * Takes a census when what was given up before is freed, which RCU and workqueues do
- * in their time: when two in a row say the same.
+ * in their time: when several in a row say the same, a grace period apart.
  */
 static inline int i915_settled_census(const struct i915_node *node, struct i915_census *census)
 {
 	const time_t end = time(NULL) + SETTLE_SECONDS;
 	struct i915_census last;
-	int err;
+	int err, same = 0;
 
 	err = i915_take_census(node, census);
-	do {
+	while (!err && same < 4) {
+		if (time(NULL) > end)
+			return -ETIMEDOUT;
 		last = *census;
-		usleep(300 * 1000);
-		err = err ?: i915_take_census(node, census);
-	} while (!err && memcmp(&last, census, sizeof(last)) && time(NULL) <= end);
+		if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+			usleep(300 * 1000);
+		usleep(50 * 1000);
+		err = i915_take_census(node, census);
+		same = memcmp(&last, census, sizeof(last)) ? 0 : same + 1;
+	}
 
-	return err ?: memcmp(&last, census, sizeof(last)) ? -ETIMEDOUT : 0;
+	return err;
 }
 
-/* Why nothing can be counted here, or NULL. */
+/* Why nothing can be counted here, or NULL; tells what else cannot. */
 static inline const char *i915_no_census(void)
 {
 	struct i915_node nodes[I915_NODES_MAX];
-	struct i915_stats stats;
+	struct i915_census census;
+	unsigned int i;
 
 	if (!i915_find_nodes(nodes))
 		return I915_NO_NODE;
-	if (i915_read_stats(&nodes[0], &stats))
+	if (i915_take_census(&nodes[0], &census))
 		return "no debugfs i915_gem_contexts: mount debugfs, be root";
 
+	for (i = 0; i < I915_CACHES; i++) {
+		if (census.objects[i] < 0)
+			ksft_print_msg("not counted: %s, for want of slab_nomerge\n",
+				       i915_caches[i]);
+	}
+	if (census.wakerefs < 0)
+		ksft_print_msg("not counted: runtime PM, for want of CONFIG_PM_ADVANCED_DEBUG\n");
+
 	return NULL;
 }
 
-/*
- * The node of @nodes whose contexts are made by GEM_CONTEXT_CREATE, or if not
- * @by_ioctl by their first use. It has no contexts yet, as a desktop's would, has vms,
- * and tells what it has. NULL if there is none.
- */
-static inline const struct i915_node *i915_find_path(const struct i915_node *nodes, int count,
-						     bool by_ioctl)
+/* Returns 1 if GEM_CONTEXT_CREATE makes a context, 0 if its first use does. */
+static inline int i915_makes_by_ioctl(const struct i915_node *node)
 {
-	struct i915_stats idle, before, after;
+	struct i915_stats before, after;
 	unsigned int id, vm_id;
+	int fd, err;
+
+	fd = open(node->path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+
+	err = i915_vm_create(fd, &vm_id);
+	err = err ?: i915_read_stats(node, &before);
+	err = err ?: i915_context_create(fd, &id);
+	err = err ?: i915_read_stats(node, &after);
+	close(fd);
+
+	return err ?: after.created > before.created;
+}
+
+/*
+ * Finds a node whose contexts are made by GEM_CONTEXT_CREATE, or if not @by_ioctl by
+ * their first use, and takes the census that is to be the same after a test. Returns
+ * 0, -ENODEV if there is none that has vms, -EBUSY if others use it, with whose
+ * contexts nothing can be counted, and else what went wrong.
+ */
+static inline int i915_first_census(struct i915_node *node, bool by_ioctl,
+				    struct i915_census *census)
+{
+	struct i915_node nodes[I915_NODES_MAX];
+	int count = i915_find_nodes(nodes);
+	struct i915_stats stats;
+	unsigned int id = 0;
+	bool busy = false;
 	int i, fd, err;
-	bool made;
 
 	for (i = 0; i < count; i++) {
-		if (i915_read_stats(&nodes[i], &idle) || idle.alive)
+		err = i915_read_stats(&nodes[i], &stats);
+		if (!err && stats.alive) {
+			busy = true;
 			continue;
-		fd = open(nodes[i].path, O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-
-		err = i915_vm_create(fd, &vm_id);
-		if (!err)
-			err = i915_read_stats(&nodes[i], &before);
-		if (!err)
-			err = i915_context_create(fd, &id);
-		if (!err)
-			err = i915_read_stats(&nodes[i], &after);
-		close(fd);
-		made = after.created > before.created;
-		if (!err && made == by_ioctl)
-			return &nodes[i];
+		}
+		err = err ?: i915_makes_by_ioctl(&nodes[i]);
+		if (err == by_ioctl)
+			break;
+		if (err < 0 && err != -ENODEV)
+			return err;
 	}
+	if (i == count)
+		return busy ? -EBUSY : -ENODEV;
+	*node = nodes[i];
 
-	return NULL;
-}
-
-/*
- * Takes the census that is to be the same after a test, when the first file and
- * context have left behind what they leave for the next. Returns false if the node
- * is in use, with which nothing can be counted.
- */
-static inline bool i915_first_census(const struct i915_node *node, struct i915_census *census)
-{
-	unsigned int id = 0;
-	int fd, i;
-
+	/* The first contexts leave behind what the next ones find */
 	for (i = 0; i < 2; i++) {
 		fd = open(node->path, O_RDWR | O_CLOEXEC);
 		if (fd < 0)
-			return false;
-		if (!i915_context_create(fd, &id))
-			i915_context_use(fd, id);
+			return -errno;
+		err = i915_context_create(fd, &id) ?: i915_context_use(fd, id);
 		close(fd);
+		if (err)
+			return err;
 	}
 
-	return !i915_settled_census(node, census) &&
-	       !census->stats.alive && !census->stats.waiting;
+	err = i915_settled_census(node, census);
+	if (census->stats.alive)
+		return -EBUSY;
+	if (census->stats.waiting)
+		return -ETIMEDOUT;
+
+	return err;
 }
 
 #define I915_NO_PATH \

@@ -41,8 +41,8 @@ usage: $0 [options] [command [argument...]]
 
 Runs every i915 selftest in the guest, or the given command with the test
 programs in its PATH. Exits with 0 if all is well, with 4 if something that it
-takes to build or boot is missing, and with 1 if the build or a test fails, or is skipped,
-as the guest has all that the tests need, or if the kernel warns or dies.
+takes to build or boot is missing, and with 1 if the build or a test fails, or is
+skipped, as the guest has all that the tests need, or if the kernel warns or dies.
 
 	-d dir		kernel build directory (default: .i915-vmtest in the tree)
 	-j jobs		for make (default: the number of CPUs)
@@ -233,7 +233,7 @@ function run_guest() {
 
 	make_initrd "$@"
 	kernel_log="$log_dir/${1##*/}.log"
-	rm -f "$kernel_log"
+	rm -f "$kernel_log" "$tmp_dir/output"
 
 	# In the background, so that a signal ends it at once: see cleanup().
 	timeout --foreground -k 5 "$limit" \
@@ -290,10 +290,14 @@ function check_log() {
 	fi
 }
 
+function list_programs() {
+	sed -n 's/^TEST_GEN_PROGS .*=//p' "$test_dir/Makefile"
+}
+
 function run_all() {
 	local prog status result=0
 
-	for prog in $(sed -n 's/^TEST_GEN_PROGS .*=//p' "$test_dir/Makefile"); do
+	for prog in $(list_programs); do
 		[[ "$excluded" != *" $prog "* ]] || continue
 		status=0
 		echo "# selftests: drivers/gpu/i915: $prog"
@@ -320,7 +324,8 @@ function main() {
 		c)	[ -r "$OPTARG" ] || fail "-c $OPTARG: no such file"
 			fragments+=("$(realpath "$OPTARG")") ;;
 		m)	memory="$OPTARG" ;;
-		x)	excluded+="$OPTARG " ;;
+		x)	list_programs | grep -qw -- "$OPTARG" || fail "-x $OPTARG: no such program"
+			excluded+="$OPTARG " ;;
 		i)	interactive=1 ;;
 		h)	usage
 			exit 0 ;;
