@@ -108,10 +108,10 @@ function build_kernel() {
 	mkdir -p "$build_dir"
 	if ! cmp -s "$fragment" "$build_dir/vmtest.fragment" || [ ! -f "$build_dir/.config" ]; then
 		say "configuring in $build_dir"
-		rm -f "$build_dir/vmtest.fragment"
 		kmake -s KCONFIG_ALLCONFIG="$fragment" allnoconfig >/dev/null ||
 			fail "the kernel cannot be configured"
 	fi
+	rm -f "$build_dir/vmtest.fragment"
 	kmake -s olddefconfig >/dev/null || fail "the kernel cannot be configured"
 
 	while read -r opt; do
