@@ -5,6 +5,7 @@
  */
 
 #include <linux/delay.h>
+#include <linux/dma-fence.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/jiffies.h>
@@ -17,11 +18,13 @@
 #include <drm/drm_drv.h>
 #include <drm/drm_file.h>
 #include <drm/drm_gem.h>
+#include <drm/drm_syncobj.h>
 
 #include "gem/i915_gem_context_types.h"
 #include "gem/i915_gem_object.h"
 #include "gt/intel_gt.h"
 #include "gt/intel_gtt.h"
+#include "pxp/intel_pxp_types.h"
 #include "i915_drm_client.h"
 #include "i915_drv.h"
 #include "i915_file_private.h"
@@ -57,6 +60,20 @@ static const struct creation_path creation_paths[] = {
 
 KUNIT_ARRAY_PARAM_DESC(creation_path, creation_paths, description);
 
+/* The only one with a choice of subslices for a client. */
+static const struct creation_path gen11_paths[] = {
+	{ .description = "graphics version 11", .info = MOCK_INFO(11) },
+};
+
+KUNIT_ARRAY_PARAM_DESC(gen11_path, gen11_paths, description);
+
+/* The latest one whose contexts can be set after GEM_CONTEXT_CREATE. */
+static const struct creation_path gen12_paths[] = {
+	{ .description = "graphics version 12", .info = MOCK_INFO(12) },
+};
+
+KUNIT_ARRAY_PARAM_DESC(gen12_path, gen12_paths, description);
+
 static bool made_by_first_use(struct kunit *test)
 {
 	return test->param_value == &creation_paths[0];
@@ -87,7 +104,7 @@ static const struct file_operations client_fops = {
 
 static const struct drm_driver client_driver = {
 	.name = "mock",
-	.driver_features = DRIVER_GEM,
+	.driver_features = DRIVER_GEM | DRIVER_SYNCOBJ,
 	.fops = &client_fops,
 	.open = client_driver_open,
 	.postclose = client_driver_postclose,
@@ -99,6 +116,7 @@ struct census {
 	unsigned long alive;
 	unsigned int client_refs, pid_refs, ggtt_refs, vm_refs;
 	unsigned int ids, proto_ids, vm_ids;
+	int wakerefs;
 };
 
 static struct drm_i915_file_private *client_fpriv(struct mock_client *client)
@@ -157,6 +175,13 @@ static int use_context(struct mock_client *client, u32 id)
 						   client->file);
 }
 
+static int context_setparam(struct mock_client *client,
+			    struct drm_i915_gem_context_param *args)
+{
+	return client->mock->ops->context_setparam(&client->mock->i915->drm, args,
+						   client->file);
+}
+
 static int destroy_context(struct mock_client *client, u32 id)
 {
 	struct drm_i915_gem_context_destroy args = { .ctx_id = id };
@@ -194,9 +219,17 @@ static struct i915_gem_context *find_context(struct mock_client *client, u32 id)
 /* The user memory for a chain of two extensions: an engine map and a vm. */
 struct extensions {
 	struct drm_i915_gem_context_create_ext_setparam set_engines, set_vm;
+	I915_DEFINE_CONTEXT_ENGINES_PARALLEL_SUBMIT(parallel, 4);
 	I915_DEFINE_CONTEXT_ENGINES_LOAD_BALANCE(balance, 2);
 	I915_DEFINE_CONTEXT_PARAM_ENGINES(engines, 2);
 };
+
+/* What is in the map, else an engine and an empty slot. */
+#define FIRST_PARALLEL	BIT(0)
+#define SECOND_BALANCED	BIT(1)
+#define SECOND_THE_SAME	BIT(2)
+#define TWO_SIBLINGS	BIT(3) /* for each context of a parallel engine */
+#define LARGEST		BIT(4) /* of parallel engines */
 
 static unsigned long map_user_page(struct kunit *test)
 {
@@ -210,8 +243,15 @@ static unsigned long map_user_page(struct kunit *test)
 	return addr;
 }
 
-static u64 build_extensions_for(struct kunit *test, u32 vm_id, bool balanced)
+static u64 build_extensions_for(struct kunit *test, u32 vm_id, unsigned int map)
 {
+	const struct i915_engine_class_instance empty = {
+		.engine_class = I915_ENGINE_CLASS_INVALID,
+		.engine_instance = I915_ENGINE_CLASS_INVALID_NONE,
+	};
+	const struct i915_engine_class_instance render = {
+		.engine_class = I915_ENGINE_CLASS_RENDER,
+	};
 	const unsigned long addr = map_user_page(test);
 	struct extensions ext = {
 		.set_engines = {
@@ -225,28 +265,34 @@ static u64 build_extensions_for(struct kunit *test, u32 vm_id, bool balanced)
 			.param.param = I915_CONTEXT_PARAM_VM,
 			.param.value = vm_id,
 		},
+		.parallel = {
+			.base.name = I915_CONTEXT_ENGINES_EXT_PARALLEL_SUBMIT,
+			.engine_index = 0,
+			.width = map & LARGEST ? U16_MAX : 2,
+			.num_siblings = map & LARGEST ? U16_MAX :
+					map & TWO_SIBLINGS ? 2 : 1,
+			.engines = { render, render, render, render },
+		},
 		.balance = {
 			.base.name = I915_CONTEXT_ENGINES_EXT_LOAD_BALANCE,
 			.engine_index = 1,
 			.num_siblings = 2,
-			.engines = {
-				{ .engine_class = I915_ENGINE_CLASS_RENDER },
-				{ .engine_class = I915_ENGINE_CLASS_RENDER },
-			},
+			.engines = { render, render },
 		},
 		.engines.engines = {
-			{ .engine_class = I915_ENGINE_CLASS_RENDER },
-			{
-				.engine_class = I915_ENGINE_CLASS_INVALID,
-				.engine_instance = I915_ENGINE_CLASS_INVALID_NONE,
-			},
+			map & FIRST_PARALLEL ? empty : render,
+			map & SECOND_THE_SAME ? render : empty,
 		},
 	};
 
 	if (vm_id)
 		ext.set_engines.base.next_extension = addr + offsetof(struct extensions, set_vm);
-	if (balanced)
+	if (map & SECOND_BALANCED)
 		ext.engines.extensions = addr + offsetof(struct extensions, balance);
+	if (map & FIRST_PARALLEL) {
+		ext.parallel.base.next_extension = ext.engines.extensions;
+		ext.engines.extensions = addr + offsetof(struct extensions, parallel);
+	}
 	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &ext, sizeof(ext)), 0);
 
 	return addr + offsetof(struct extensions, set_engines);
@@ -255,7 +301,27 @@ static u64 build_extensions_for(struct kunit *test, u32 vm_id, bool balanced)
 /* With a vm, if that is not 0, and a map of one engine and an empty slot. */
 static u64 build_extensions(struct kunit *test, u32 vm_id)
 {
-	return build_extensions_for(test, vm_id, false);
+	return build_extensions_for(test, vm_id, 0);
+}
+
+/* A chain that sets one parameter after the other. */
+static u64 build_setparams(struct kunit *test,
+			   const struct drm_i915_gem_context_param *params, unsigned int count)
+{
+	struct drm_i915_gem_context_create_ext_setparam ext = {
+		.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
+	};
+	const unsigned long addr = map_user_page(test);
+	unsigned long next = addr;
+	unsigned int i;
+
+	for (i = 0; i < count; i++, next += sizeof(ext)) {
+		ext.base.next_extension = i + 1 < count ? next + sizeof(ext) : 0;
+		ext.param = params[i];
+		KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)next, &ext, sizeof(ext)), 0);
+	}
+
+	return addr;
 }
 
 static unsigned int count_entries(struct xarray *xa)
@@ -292,6 +358,7 @@ static struct census take_census(struct mock_client *client, u32 vm_id)
 		.ids = count_entries(&fpriv->context_xa),
 		.proto_ids = count_entries(&fpriv->proto_context_xa),
 		.vm_ids = count_entries(&fpriv->vm_xa),
+		.wakerefs = atomic_read(&i915->runtime_pm.wakeref_count),
 	};
 }
 
@@ -307,6 +374,7 @@ static void expect_same(struct kunit *test, const char *when,
 	KUNIT_EXPECT_EQ_MSG(test, before->ids, after->ids, "%s", when);
 	KUNIT_EXPECT_EQ_MSG(test, before->proto_ids, after->proto_ids, "%s", when);
 	KUNIT_EXPECT_EQ_MSG(test, before->vm_ids, after->vm_ids, "%s", when);
+	KUNIT_EXPECT_EQ_MSG(test, before->wakerefs, after->wakerefs, "%s", when);
 }
 
 static unsigned long waiting(struct mock_client *client)
@@ -501,15 +569,32 @@ static void context_flush_waits_for_vm(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&vms_cleaned), 2);
 }
 
-/* A context that is destroyed with a request in flight is freed when that ends. */
-static void context_freed_after_request(struct kunit *test)
+/*
+ * Completes requests until all is as before: an idle engine switches to its own
+ * context, with one request more, and puts the GT to sleep, and what the objects of
+ * a request hold goes when they are freed.
+ */
+static struct census complete_requests(struct mock_client *client,
+				       const struct census *before)
 {
-	struct mock_client *client = client_open(test);
-	const u64 extensions = build_extensions(test, 0);
+	const unsigned long timeout = jiffies + 10 * HZ;
+	struct mock_device *mock = client->mock;
+	struct census after;
+
+	do {
+		mock->ops->complete(mock->i915);
+		after = take_census(client, 0);
+	} while ((after.client_refs != before->client_refs ||
+		  after.wakerefs != before->wakerefs) && time_before(jiffies, timeout));
+
+	return after;
+}
+
+static void free_after_request(struct kunit *test, struct mock_client *client, u64 extensions)
+{
 	struct mock_device *mock = test->priv;
 	struct i915_gem_context *ctx;
 	struct census before, after;
-	unsigned long timeout;
 	u32 id;
 
 	before = take_census(client, 0);
@@ -517,24 +602,23 @@ static void context_freed_after_request(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
 	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
 	ctx = find_context(client, id);
-	KUNIT_ASSERT_EQ(test, mock->ops->submit(ctx, 3600 * HZ), 0);
+	KUNIT_ASSERT_EQ(test, mock->ops->submit(ctx, 0, NULL, 3600 * HZ), 0);
 
 	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
 	mock->ops->flush(mock->i915);
-	KUNIT_EXPECT_EQ(test, waiting(client), 1);
+	/* Or it is not there to be looked at */
+	KUNIT_ASSERT_EQ(test, waiting(client), 1);
 	KUNIT_EXPECT_EQ(test, kref_read(&ctx->ref), 1);
 
-	/*
-	 * The idle engine switches to its own context, with one request more, and
-	 * what the objects of a request hold goes when they are freed.
-	 */
-	timeout = jiffies + 10 * HZ;
-	do {
-		mock->ops->complete(mock->i915);
-		after = take_census(client, 0);
-	} while (after.client_refs != before.client_refs && time_before(jiffies, timeout));
+	after = complete_requests(client, &before);
 	expect_same(test, "after the request", &before, &after);
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
+}
+
+/* A context that is destroyed with a request in flight is freed when that ends. */
+static void context_freed_after_request(struct kunit *test)
+{
+	free_after_request(test, client_open(test), build_extensions(test, 0));
 }
 
 /* A context that is destroyed lets go of the objects that its batches have used. */
@@ -596,7 +680,7 @@ static void context_forgets_objects(struct kunit *test)
 static void context_creation_refused(struct kunit *test)
 {
 	struct mock_client *client = client_open(test);
-	const u64 extensions = build_extensions_for(test, 0, true);
+	const u64 extensions = build_extensions_for(test, 0, SECOND_BALANCED);
 	struct drm_i915_private *i915 = client->mock->i915;
 	struct intel_device_info no_execlists = *INTEL_INFO(i915);
 	const struct intel_device_info *info = INTEL_INFO(i915);
@@ -630,6 +714,276 @@ static void context_creation_refused(struct kunit *test)
 
 	after = take_census(client, 0);
 	expect_same(test, "after all were refused", &before, &after);
+}
+
+/* The mock engine, of another class, can be in a parallel engine, even twice. */
+static void allow_parallel(struct mock_client *client)
+{
+	to_gt(client->mock->i915)->engine[RCS0]->class = VIDEO_DECODE_CLASS;
+}
+
+/* A parallel engine is pinned as long as its context lives, which may be not at all. */
+static void context_unpins_parallel_engine(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	const u32 vm_id = create_vm(test, client);
+	struct census before, after;
+	u64 extensions;
+	u32 id;
+	int i;
+
+	allow_parallel(client);
+	before = take_census(client, vm_id);
+
+	/* The second engine is refused after the first was made */
+	extensions = build_extensions_for(test, vm_id, FIRST_PARALLEL | SECOND_BALANCED);
+	if (made_by_first_use(test)) {
+		KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
+		for (i = 0; i < 4; i++)
+			KUNIT_EXPECT_EQ(test, use_context(client, id), -ENODEV);
+		KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+	} else {
+		for (i = 0; i < 4; i++)
+			KUNIT_EXPECT_EQ(test, create_context(client, extensions, &id), -ENODEV);
+	}
+	after = take_census(client, vm_id);
+	expect_same(test, "after it was refused", &before, &after);
+
+	extensions = build_extensions_for(test, vm_id, FIRST_PARALLEL);
+	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
+	KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+	after = take_census(client, vm_id);
+	expect_same(test, "after it was destroyed", &before, &after);
+}
+
+/* A context is freed after the request of a child, if its parent has none, too. */
+static void context_freed_after_child_request(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+
+	allow_parallel(client);
+	free_after_request(test, client, build_extensions_for(test, 0, FIRST_PARALLEL));
+}
+
+/* No client makes the driver ask for more memory than there can be. */
+static void context_parallel_engine_too_large(struct kunit *test)
+{
+	const u64 too_large = build_extensions_for(test, 0, FIRST_PARALLEL | LARGEST);
+	const u64 siblings = build_extensions_for(test, 0, FIRST_PARALLEL | TWO_SIBLINGS);
+	struct mock_client *client = client_open(test);
+	struct intel_guc *guc = &to_gt(client->mock->i915)->uc.guc;
+	const enum intel_uc_fw_status status = guc->fw.status;
+	u32 id;
+
+	allow_parallel(client);
+
+	/* As if there were GuC submission, without which there is only one sibling */
+	guc->fw.__status = INTEL_UC_FIRMWARE_AVAILABLE;
+	guc->submission_selected = true;
+	KUNIT_EXPECT_EQ(test, create_context(client, too_large, &id), -EINVAL);
+	KUNIT_EXPECT_EQ(test, create_context(client, siblings, &id), 0);
+	guc->submission_selected = false;
+	guc->fw.__status = status;
+}
+
+/* Says what choice of subslices an engine of the context's map has. */
+static int get_subslices(struct kunit *test, struct mock_client *client, u32 id, int engine)
+{
+	struct drm_i915_gem_context_param_sseu sseu = {
+		.flags = I915_CONTEXT_SSEU_FLAG_ENGINE_INDEX,
+		.engine.engine_instance = engine,
+	};
+	const unsigned long addr = map_user_page(test);
+	struct drm_i915_gem_context_param args = {
+		.ctx_id = id,
+		.param = I915_CONTEXT_PARAM_SSEU,
+		.size = sizeof(sseu),
+		.value = addr,
+	};
+
+	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &sseu, sizeof(sseu)), 0);
+	KUNIT_ASSERT_EQ(test, client->mock->ops->context_getparam(&client->mock->i915->drm, &args,
+								  client->file), 0);
+	KUNIT_ASSERT_EQ(test, copy_from_user(&sseu, (void __user *)addr, sizeof(sseu)), 0);
+
+	return sseu.subslice_mask;
+}
+
+/* As an Ice Lake has them. */
+static void set_slices(struct mock_client *client)
+{
+	struct sseu_dev_info *info = &to_gt(client->mock->i915)->info.sseu;
+
+	info->max_slices = 1;
+	info->max_subslices = 8;
+	info->max_eus_per_subslice = 8;
+	info->slice_mask = 0x1;
+	info->subslice_mask.hsw[0] = 0xff;
+}
+
+/* What is set for one engine of the map is that one's, and of no other. */
+static void context_sseu_of_its_engine(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	I915_DEFINE_CONTEXT_PARAM_ENGINES(engines, 2) = {
+		.engines = {
+			{ .engine_class = I915_ENGINE_CLASS_RENDER },
+			{ .engine_class = I915_ENGINE_CLASS_RENDER },
+		},
+	};
+	struct drm_i915_gem_context_param_sseu sseu = {
+		.flags = I915_CONTEXT_SSEU_FLAG_ENGINE_INDEX,
+		.slice_mask = 0x1,
+		.subslice_mask = 0xf,
+		.min_eus_per_subslice = 8,
+		.max_eus_per_subslice = 8,
+	};
+	const unsigned long addr = map_user_page(test);
+	const struct drm_i915_gem_context_param params[] = {
+		{
+			.param = I915_CONTEXT_PARAM_ENGINES,
+			.size = sizeof(engines),
+			.value = addr,
+		}, {
+			.param = I915_CONTEXT_PARAM_SSEU,
+			.size = sizeof(sseu),
+			.value = addr + sizeof(engines),
+		},
+	};
+	const u64 extensions = build_setparams(test, params, ARRAY_SIZE(params));
+	int engine;
+	u32 id;
+
+	set_slices(client);
+
+	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &engines, sizeof(engines)), 0);
+	for (engine = 0; engine < 2; engine++) {
+		sseu.engine.engine_instance = engine;
+		KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)(addr + sizeof(engines)), &sseu,
+						   sizeof(sseu)), 0);
+		KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
+		KUNIT_EXPECT_EQ(test, get_subslices(test, client, id, engine), 0xf);
+		KUNIT_EXPECT_EQ(test, get_subslices(test, client, id, !engine), 0);
+		KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+	}
+}
+
+/* What is refused for a context that is still to be made is not set for it. */
+static void context_sseu_refused(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	const struct drm_i915_gem_context_param_sseu sseu = {
+		.flags = I915_CONTEXT_SSEU_FLAG_ENGINE_INDEX,
+		.slice_mask = 0x1,
+		.subslice_mask = 0x7, /* neither all nor half of them */
+		.min_eus_per_subslice = 8,
+		.max_eus_per_subslice = 8,
+	};
+	const unsigned long addr = map_user_page(test);
+	struct drm_i915_gem_context_param args = {
+		.param = I915_CONTEXT_PARAM_SSEU,
+		.size = sizeof(sseu),
+		.value = addr,
+	};
+
+	set_slices(client);
+
+	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &sseu, sizeof(sseu)), 0);
+	KUNIT_ASSERT_EQ(test, create_context(client, build_extensions(test, 0), &args.ctx_id), 0);
+	KUNIT_EXPECT_EQ(test, context_setparam(client, &args), -EINVAL);
+	KUNIT_EXPECT_EQ(test, get_subslices(test, client, args.ctx_id, 0), 0);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, args.ctx_id), 0);
+}
+
+/* A context that cannot be protected, as there is no session, is not protected. */
+static void context_protection_refused(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	struct drm_i915_private *i915 = client->mock->i915;
+	struct drm_i915_gem_context_param args = { .param = I915_CONTEXT_PARAM_RECOVERABLE };
+	struct intel_pxp session = { .ctrl_gt = to_gt(i915), .platform_cfg_is_bad = true };
+
+	if (!IS_ENABLED(CONFIG_DRM_I915_PXP))
+		kunit_skip(test, "needs CONFIG_DRM_I915_PXP");
+
+	KUNIT_ASSERT_EQ(test, create_context(client, 0, &args.ctx_id), 0);
+	KUNIT_EXPECT_EQ(test, context_setparam(client, &args), 0);
+
+	session.ce = to_gt(i915)->engine[RCS0]->kernel_context;
+	i915->pxp = &session;
+	args.param = I915_CONTEXT_PARAM_PROTECTED_CONTENT;
+	args.value = 1;
+	KUNIT_EXPECT_EQ(test, context_setparam(client, &args), -ENODEV);
+	KUNIT_EXPECT_EQ(test, client->mock->ops->context_getparam(&i915->drm, &args,
+								  client->file), 0);
+	KUNIT_EXPECT_EQ(test, args.value, 0);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, args.ctx_id), 0);
+	i915->pxp = NULL;
+}
+
+/* An execbuf that is refused lets go of its fences. */
+static void context_exec_refused(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	struct drm_i915_gem_exec_fence fence = { .flags = I915_EXEC_FENCE_SIGNAL };
+	const struct drm_i915_gem_exec_object2 object = {};
+	const unsigned long addr = map_user_page(test);
+	struct drm_i915_gem_execbuffer2 exec = {
+		.buffers_ptr = addr,
+		.buffer_count = 1,
+		.cliprects_ptr = addr + sizeof(object),
+		.num_cliprects = 1,
+		/* The last two exclude each other */
+		.flags = I915_EXEC_FENCE_ARRAY | I915_EXEC_FENCE_IN | I915_EXEC_FENCE_SUBMIT,
+	};
+	struct drm_syncobj *syncobj;
+
+	KUNIT_ASSERT_EQ(test, drm_syncobj_create(&syncobj, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, drm_syncobj_get_handle(client->file, syncobj, &fence.handle), 0);
+	KUNIT_EXPECT_EQ(test, copy_to_user((void __user *)addr, &object, sizeof(object)), 0);
+	KUNIT_EXPECT_EQ(test, copy_to_user((void __user *)addr + sizeof(object), &fence,
+					   sizeof(fence)), 0);
+
+	KUNIT_EXPECT_EQ(test, kref_read(&syncobj->refcount), 2);
+	KUNIT_EXPECT_EQ(test, client->mock->ops->execbuffer(&client->mock->i915->drm, &exec,
+							    client->file), -EINVAL);
+	KUNIT_EXPECT_EQ(test, kref_read(&syncobj->refcount), 2);
+	drm_syncobj_put(syncobj);
+}
+
+/* A context that is made protected once more holds no more of the device. */
+static void context_protected_twice(struct kunit *test)
+{
+	static const struct drm_i915_gem_context_param params[] = {
+		{ .param = I915_CONTEXT_PARAM_RECOVERABLE, .value = 0 },
+		{ .param = I915_CONTEXT_PARAM_PROTECTED_CONTENT, .value = 1 },
+		{ .param = I915_CONTEXT_PARAM_PROTECTED_CONTENT, .value = 1 },
+	};
+	const u64 extensions = build_setparams(test, params, ARRAY_SIZE(params));
+	struct mock_client *client = client_open(test);
+	struct drm_i915_private *i915 = client->mock->i915;
+	struct intel_pxp session = { .arb_is_valid = true };
+	struct census before, after;
+	u32 id;
+
+	if (!IS_ENABLED(CONFIG_DRM_I915_PXP))
+		kunit_skip(test, "needs CONFIG_DRM_I915_PXP");
+
+	before = take_census(client, 0);
+
+	/* Enabled, and with a session; it is not asked for more */
+	session.ce = to_gt(i915)->engine[RCS0]->kernel_context;
+	i915->pxp = &session;
+	KUNIT_EXPECT_EQ(test, create_context(client, extensions, &id), 0);
+	KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
+	after = take_census(client, 0);
+	KUNIT_EXPECT_GT(test, after.wakerefs, before.wakerefs);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+	i915->pxp = NULL;
+
+	after = take_census(client, 0);
+	expect_same(test, "after it was destroyed", &before, &after);
 }
 
 /* Another thread of the client, that guesses ids. */
@@ -836,6 +1190,10 @@ static void context_creation_fails(struct kunit *test)
 	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id,
 					     build_extensions(test, vm_id)), 8);
 	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id, 0), 8);
+
+	allow_parallel(client);
+	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id,
+					     build_extensions_for(test, vm_id, FIRST_PARALLEL)), 8);
 }
 
 /* The same for a file, which has a context from the start, and for a vm. */
@@ -882,6 +1240,58 @@ static void context_file_fails(struct kunit *test)
 	after = take_census(client, 0);
 	expect_same(test, "after all", &before, &after);
 }
+
+static const char *fence_name(struct dma_fence *fence)
+{
+	return "test";
+}
+
+static const struct dma_fence_ops fence_ops = {
+	.get_driver_name = fence_name,
+	.get_timeline_name = fence_name,
+};
+
+/*
+ * A context that is destroyed when there is no memory is there until the requests of
+ * all its engines have ended.
+ */
+static void context_freed_after_requests_without_memory(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	const u64 extensions = build_extensions_for(test, 0, SECOND_THE_SAME);
+	struct mock_device *mock = test->priv;
+	struct i915_gem_context *ctx;
+	struct census before, after;
+	struct dma_fence *fence;
+	int err, i;
+	u32 id;
+
+	failing_probe_register(test);
+	before = take_census(client, 0);
+
+	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+	ctx = find_context(client, id);
+
+	fence = kzalloc_obj(*fence);
+	KUNIT_ASSERT_NOT_NULL(test, fence);
+	dma_fence_init(fence, &fence_ops, NULL, dma_fence_context_alloc(1), 1);
+	for (i = 0; i < 2; i++)
+		KUNIT_EXPECT_EQ(test, mock->ops->submit(ctx, i, fence, 0), 0);
+
+	failing_start(1);
+	err = destroy_context(client, id);
+	failing_stop();
+	KUNIT_EXPECT_EQ(test, err, 0);
+
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, waiting(client), 1);
+
+	dma_fence_signal(fence);
+	dma_fence_put(fence);
+	after = complete_requests(client, &before);
+	expect_same(test, "after the requests", &before, &after);
+}
 #else
 static void context_reaped_before_allocation(struct kunit *test)
 {
@@ -896,6 +1306,61 @@ static void context_creation_fails(struct kunit *test)
 static void context_file_fails(struct kunit *test)
 {
 	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
+}
+
+static void context_freed_after_requests_without_memory(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
+}
+
+#endif
+
+#if IS_ENABLED(CONFIG_KPROBES)
+/* What a vm has when it is given an id in this array. */
+static struct {
+	struct xarray *vm_xa;
+	struct drm_i915_file_private *client;
+} published;
+
+static int publish_entry(struct kprobe *probe, struct pt_regs *regs)
+{
+	struct i915_address_space *vm = (void *)regs_get_kernel_argument(regs, 2);
+
+	if ((void *)regs_get_kernel_argument(regs, 0) == published.vm_xa)
+		published.client = vm->fpriv;
+
+	return 0;
+}
+
+static struct kprobe publish_probe;
+
+static void unregister_publish_probe(void *unused)
+{
+	unregister_kprobe(&publish_probe);
+}
+
+/* A vm is complete when it gets its id, by which another thread can destroy it. */
+static void context_vm_complete_with_its_id(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+
+	published.vm_xa = &client_fpriv(client)->vm_xa;
+	published.client = NULL;
+	/* Made anew, as a used one is not taken */
+	publish_probe = (struct kprobe) {
+		.symbol_name = "__xa_alloc",
+		.pre_handler = publish_entry,
+	};
+	KUNIT_ASSERT_EQ(test, register_kprobe(&publish_probe), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, unregister_publish_probe, NULL), 0);
+
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, create_vm(test, client)), 0);
+	KUNIT_EXPECT_PTR_EQ(test, published.client, client_fpriv(client));
+}
+#else
+static void context_vm_complete_with_its_id(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_KPROBES");
 }
 #endif
 
@@ -912,6 +1377,16 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_reaped_before_allocation, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_creation_fails, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_file_fails, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_unpins_parallel_engine, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_freed_after_child_request, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_parallel_engine_too_large, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_sseu_of_its_engine, gen11_path_gen_params),
+	KUNIT_CASE_PARAM(context_sseu_refused, gen11_path_gen_params),
+	KUNIT_CASE_PARAM(context_exec_refused, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_protected_twice, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_protection_refused, gen12_path_gen_params),
+	KUNIT_CASE_PARAM(context_freed_after_requests_without_memory, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_vm_complete_with_its_id, creation_path_gen_params),
 	{}
 };
 

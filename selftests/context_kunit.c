@@ -11,7 +11,9 @@
 #define MODULE_PATH	"drivers/gpu/drm/i915/gem/tests/" MODULE ".ko"
 #define RESULTS		"/sys/kernel/debug/kunit/%s/results"
 
-static const char * const suites[] = { "i915_gem_context_free", "i915_gem_context" };
+static const char * const suites[] = {
+	"i915_gem_context_free", "i915_gem_context_guc", "i915_gem_context",
+};
 
 struct counts {
 	int planned, passed, failed, skipped, failed_suites;

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The ids by which GuC knows contexts. They are taken and given back by the driver,
+ * on a mock device, which has no GuC.
+ */
+
+#include "gt/intel_context_types.h"
+#include "gt/intel_gt.h"
+#include "gt/uc/intel_guc_submission.h"
+#include "i915_drv.h"
+
+#include "i915_gem_context_mock.h"
+
+/* A context whose file is closed after the driver was unbound gives its ids back. */
+static void context_guc_ids_outlive_submission(struct kunit *test)
+{
+	const struct intel_guc_test_ops *ops = &intel_guc_test_ops;
+	struct mock_device *mock = test->priv;
+	struct intel_guc *guc = &to_gt(mock->i915)->uc.guc;
+	struct intel_context *parent;
+
+	parent = kunit_kzalloc(test, sizeof(*parent), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, parent);
+	INIT_LIST_HEAD(&parent->guc_id.link);
+	parent->parallel.number_children = 3;
+
+	KUNIT_ASSERT_EQ(test, ops->submission_init(guc), 0);
+	KUNIT_ASSERT_EQ(test, ops->new_id(guc, parent), 0);
+	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), 4);
+
+	ops->submission_fini(guc);
+	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), 4);
+	ops->release_id(guc, parent);
+	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), 0);
+}
+
+static struct kunit_case context_guc_cases[] = {
+	KUNIT_CASE(context_guc_ids_outlive_submission),
+	{}
+};
+
+static struct kunit_suite context_guc_suite = {
+	.name = "i915_gem_context_guc",
+	.init = mock_device_test_init,
+	.exit = mock_device_test_exit,
+	.test_cases = context_guc_cases,
+};
+
+kunit_test_suites(&context_guc_suite);
