@@ -10,6 +10,7 @@ PROCS	?= 2
 ACCEL	?= auto
 SMP	?= 2
 FULL	?=
+FIRST	?=
 MODULE	?=
 PARTS	?=
 KASAN	?=
@@ -52,7 +53,8 @@ help:
 	@echo 'make mutants    does KUnit notice wrong changes to the driver? MUTANTS= names some'
 	@echo 'make coverage   which lines KUnit runs of those that make and free contexts'
 	@echo 'make kselftest  the kselftests, in QEMU; KERNEL=debug or KERNEL=kcsan on such a kernel'
-	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more'
+	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more,'
+	@echo '                FIRST=16 looks at the first 16 patches alone, which are the fixes'
 	@echo 'make mock-selftests'
 	@echo '                the selftests inside the driver, MODULE= names another i915.ko'
 	@echo 'make mbox       the series as it would be mailed: build/results/series.mbox'
@@ -103,7 +105,7 @@ kselftest: tree
 
 check: tree
 	@scripts/deps b4 coccinelle
-	@FULL='$(FULL)' scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
+	@FULL='$(FULL)' FIRST='$(FIRST)' scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
 
 mbox: tree
 	@scripts/mbox '$(TREE)' '$(RESULTS)/series.mbox'

@@ -952,6 +952,50 @@ static void context_exec_refused(struct kunit *test)
 	drm_syncobj_put(syncobj);
 }
 
+/* An execbuf that meets children that another thread has closed leaves no pin behind. */
+static void context_exec_on_closed_children(struct kunit *test)
+{
+	struct mock_client *client = client_open(test);
+	const u64 extensions = build_extensions_for(test, 0, FIRST_PARALLEL);
+	struct mock_device *mock = test->priv;
+	struct drm_device *drm = &mock->i915->drm;
+	struct drm_i915_gem_exec_object2 batches[2] = {};
+	struct drm_i915_gem_execbuffer2 exec = { .buffer_count = ARRAY_SIZE(batches) };
+	struct i915_gem_context *ctx;
+	struct census before, after;
+	u32 id;
+	int i;
+
+	allow_parallel(client);
+	before = take_census(client, 0);
+
+	for (i = 0; i < ARRAY_SIZE(batches); i++) {
+		struct drm_i915_gem_create create = { .size = PAGE_SIZE };
+
+		KUNIT_ASSERT_EQ(test, mock->ops->gem_create(drm, &create, client->file), 0);
+		batches[i].handle = create.handle;
+	}
+	exec.buffers_ptr = map_user_page(test);
+	KUNIT_ASSERT_EQ(test, copy_to_user(u64_to_user_ptr(exec.buffers_ptr), batches,
+					   sizeof(batches)), 0);
+
+	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+	ctx = find_context(client, id);
+	exec.rsvd1 = id;
+
+	KUNIT_ASSERT_EQ(test, mock->ops->close_children(ctx, 0), 0);
+	KUNIT_EXPECT_EQ(test, mock->ops->execbuffer(drm, &exec, client->file), -ENOENT);
+	KUNIT_EXPECT_EQ(test, mock->ops->reopen_children(ctx, 0), 0);
+	KUNIT_EXPECT_EQ(test, mock->ops->execbuffer(drm, &exec, client->file), 0);
+
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+	for (i = 0; i < ARRAY_SIZE(batches); i++)
+		KUNIT_EXPECT_EQ(test, drm_gem_handle_delete(client->file, batches[i].handle), 0);
+	after = complete_requests(client, &before);
+	expect_same(test, "after it was destroyed", &before, &after);
+}
+
 /* A context that is made protected once more holds no more of the device. */
 static void context_protected_twice(struct kunit *test)
 {
@@ -1379,6 +1423,7 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_file_fails, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_unpins_parallel_engine, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_after_child_request, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_exec_on_closed_children, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_parallel_engine_too_large, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_of_its_engine, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_refused, gen11_path_gen_params),
