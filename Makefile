@@ -34,9 +34,13 @@ RESULTS	:= $(RESULTS)/$(KERNEL)
 SHORTER	:= $(VMTEST) -l '$(RESULTS)' context_spam -n 2000 || failed=1;
 endif
 
-# Debian's ccache answers to gcc there; the base folder lets clones share it, and what
-# is not in it costs a compilation, not that and a run of the preprocessor.
-export PATH := /usr/lib/ccache:$(PATH)
+# The base folder lets clones share the compiler cache, and what is not in it costs a
+# compilation, not that and a run of the preprocessor. ccache finds gcc by the PATH
+# of the outermost make.
+ifndef CCACHE_PATH
+export CCACHE_PATH := $(PATH)
+endif
+export PATH := $(CURDIR)/scripts/ccache:$(PATH)
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_DEPEND := 1
 export CCACHE_NOHASHDIR := 1
