@@ -229,7 +229,8 @@ struct extensions {
 #define SECOND_BALANCED	BIT(1)
 #define SECOND_THE_SAME	BIT(2)
 #define TWO_SIBLINGS	BIT(3) /* for each context of a parallel engine */
-#define LARGEST		BIT(4) /* of parallel engines */
+#define THREE_WIDE	BIT(4) /* a parallel engine of three, not two contexts */
+#define LARGEST		BIT(5) /* of parallel engines */
 
 static unsigned long map_user_page(struct kunit *test)
 {
@@ -268,7 +269,7 @@ static u64 build_extensions_for(struct kunit *test, u32 vm_id, unsigned int map)
 		.parallel = {
 			.base.name = I915_CONTEXT_ENGINES_EXT_PARALLEL_SUBMIT,
 			.engine_index = 0,
-			.width = map & LARGEST ? U16_MAX : 2,
+			.width = map & LARGEST ? U16_MAX : map & THREE_WIDE ? 3 : 2,
 			.num_siblings = map & LARGEST ? U16_MAX :
 					map & TWO_SIBLINGS ? 2 : 1,
 			.engines = { render, render, render, render },
@@ -952,14 +953,14 @@ static void context_exec_refused(struct kunit *test)
 	drm_syncobj_put(syncobj);
 }
 
-/* An execbuf that meets children that another thread has closed leaves no pin behind. */
-static void context_exec_on_closed_children(struct kunit *test)
+/* An execbuf that meets a child that another thread has closed undoes its pins. */
+static void context_exec_on_closed_child(struct kunit *test)
 {
 	struct mock_client *client = client_open(test);
-	const u64 extensions = build_extensions_for(test, 0, FIRST_PARALLEL);
+	const u64 extensions = build_extensions_for(test, 0, FIRST_PARALLEL | THREE_WIDE);
 	struct mock_device *mock = test->priv;
 	struct drm_device *drm = &mock->i915->drm;
-	struct drm_i915_gem_exec_object2 batches[2] = {};
+	struct drm_i915_gem_exec_object2 batches[3] = {};
 	struct drm_i915_gem_execbuffer2 exec = { .buffer_count = ARRAY_SIZE(batches) };
 	struct i915_gem_context *ctx;
 	struct census before, after;
@@ -984,9 +985,9 @@ static void context_exec_on_closed_children(struct kunit *test)
 	ctx = find_context(client, id);
 	exec.rsvd1 = id;
 
-	KUNIT_ASSERT_EQ(test, mock->ops->close_children(ctx, 0), 0);
+	KUNIT_ASSERT_EQ(test, mock->ops->close_child(ctx, 0), 0);
 	KUNIT_EXPECT_EQ(test, mock->ops->execbuffer(drm, &exec, client->file), -ENOENT);
-	KUNIT_EXPECT_EQ(test, mock->ops->reopen_children(ctx, 0), 0);
+	KUNIT_EXPECT_EQ(test, mock->ops->reopen_child(ctx, 0), 0);
 	KUNIT_EXPECT_EQ(test, mock->ops->execbuffer(drm, &exec, client->file), 0);
 
 	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
@@ -1423,7 +1424,7 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_file_fails, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_unpins_parallel_engine, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_after_child_request, creation_path_gen_params),
-	KUNIT_CASE_PARAM(context_exec_on_closed_children, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_exec_on_closed_child, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_parallel_engine_too_large, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_of_its_engine, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_refused, gen11_path_gen_params),
