@@ -58,7 +58,7 @@ help:
 	@echo 'make coverage   which lines KUnit runs of those that make and free contexts'
 	@echo 'make kselftest  the kselftests, in QEMU; KERNEL=debug or KERNEL=kcsan on such a kernel'
 	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more,'
-	@echo '                FIRST=16 looks at the first 16 patches alone, which are the fixes'
+	@echo '                FIRST=17 looks at the first 17 patches alone, which are the fixes'
 	@echo 'make mock-selftests'
 	@echo '                the selftests inside the driver, MODULE= names another i915.ko'
 	@echo 'make mbox       the series as it would be mailed: build/results/series.mbox'
