@@ -24,6 +24,9 @@ TREE	:= $(WORK)/linux
 RESULTS	:= $(CURDIR)/build/results
 TESTS	:= $(TREE)/tools/testing/selftests/drivers/gpu/i915
 VMTEST	:= $(TESTS)/vmtest.sh -d '$(WORK)/vm' -a '$(ACCEL)' -s '$(SMP)'
+# What contexts cost, in instructions, and what of it has a limit: make bench has more.
+ALSO	:= $(TESTS)/vmtest.sh -b -d '$(WORK)/vm' -a icount -l '$(RESULTS)' \
+	   context_bench -n 10000 costs memory || failed=1;
 
 # The mock selftests inside the driver take such a kernel longer than all the rest,
 # and 20000 contexts a quarter of an hour.
@@ -31,7 +34,7 @@ ifneq ($(KERNEL),)
 VMTEST	:= $(TESTS)/vmtest.sh -d '$(WORK)/vm-$(KERNEL)' -a '$(ACCEL)' -s '$(SMP)' \
 	   -c '$(TESTS)/$(KERNEL).config' -m 2G -t 3600 -x mock_selftests -x context_spam
 RESULTS	:= $(RESULTS)/$(KERNEL)
-SHORTER	:= $(VMTEST) -l '$(RESULTS)' context_spam -n 2000 || failed=1;
+ALSO	:= $(VMTEST) -l '$(RESULTS)' context_spam -n 2000 || failed=1;
 endif
 
 # The base folder lets clones share the compiler cache, and what is not in it costs a
@@ -47,8 +50,8 @@ export CCACHE_NOHASHDIR := 1
 
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test tree refresh check mbox kunit mutants coverage kselftest mock-selftests \
-	shell deps clean
+.PHONY: help run test tree refresh check mbox kunit mutants coverage kselftest bench \
+	mock-selftests shell deps clean
 
 help:
 	@echo 'make run        spam contexts on an i915 without a GPU, in QEMU'
@@ -57,6 +60,7 @@ help:
 	@echo 'make mutants    does KUnit notice wrong changes to the driver? MUTANTS= names some'
 	@echo 'make coverage   which lines KUnit runs of those that make and free contexts'
 	@echo 'make kselftest  the kselftests, in QEMU; KERNEL=debug or KERNEL=kcsan on such a kernel'
+	@echo 'make bench      what contexts cost, before the redesign and after: a table and plots'
 	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more,'
 	@echo '                FIRST=17 looks at the first 17 patches alone, which are the fixes'
 	@echo 'make mock-selftests'
@@ -102,10 +106,14 @@ kselftest: tree
 	@scripts/deps libtap-formatter-junit-perl
 	@rm -f '$(RESULTS)'/*.tap && mkdir -p '$(RESULTS)'
 	@failed=0; \
-	{ $(VMTEST) -l '$(RESULTS)' || failed=1; $(SHORTER) exit $$failed; } | \
+	{ $(VMTEST) -l '$(RESULTS)' || failed=1; $(ALSO) exit $$failed; } | \
 		tee '$(RESULTS)/kselftest.tap' || failed=1; \
 	scripts/junit '$(RESULTS)' || failed=1; \
 	exit $$failed
+
+bench: tree
+	@scripts/deps gnuplot-nox
+	@scripts/bench '$(TREE)' '$(WORK)' '$(RESULTS)'
 
 check: tree
 	@scripts/deps b4 coccinelle

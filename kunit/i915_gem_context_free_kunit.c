@@ -162,7 +162,7 @@ static void context_put_frees_nothing(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(t));
 	mock_device_unblock_queue(mock);
 
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(t));
 }
 
@@ -182,8 +182,8 @@ static void context_put_by_a_free(struct kunit *test)
 	tracked_context_close(&t[1]);
 	tracked_context_destroy(&t[0]);
 
-	flush_workqueue(mock->i915->wq);
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
+	mock->ops->run_worker(mock->i915);
 	/* Not the other way round, as the put did not free it */
 	KUNIT_EXPECT_EQ(test, t[0].freed, 1);
 	KUNIT_EXPECT_EQ(test, t[1].freed, 2);
@@ -219,14 +219,14 @@ static void context_one_worker_run_per_batch(struct kunit *test)
 	unsigned int i;
 	long runs;
 
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	runs = worker_runs(mock);
 
 	mock_device_block_queue(mock);
 	for (i = 0; i < count; i++)
 		tracked_context_destroy(&t[i]);
 	mock_device_unblock_queue(mock);
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
 	KUNIT_EXPECT_EQ(test, worker_runs(mock) - runs, 1);
@@ -244,7 +244,7 @@ static void context_free_waits_for_free_lock(struct kunit *test)
 
 	t = tracked_contexts_create(test, 1);
 	tracked_context_close(t);
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	runs = worker_runs(mock);
 
 	mock->ops->lock_free(mock->i915);
@@ -256,7 +256,7 @@ static void context_free_waits_for_free_lock(struct kunit *test)
 	KUNIT_EXPECT_TRUE_MSG(test, came, "the worker did not come");
 	KUNIT_EXPECT_FALSE(test, freed);
 
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(t));
 }
 
@@ -267,7 +267,7 @@ static void context_freed_under_free_lock(struct kunit *test)
 	struct tracked_context *t = tracked_contexts_create(test, 3), *fresh;
 
 	tracked_context_destroy(&t[0]);
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	KUNIT_EXPECT_TRUE_MSG(test, tracked_context_is_freed(&t[0]), "by the worker");
 
 	mock_device_block_queue(mock);
@@ -325,7 +325,7 @@ static void context_reaped_by_creation(struct kunit *test)
 {
 	const unsigned int backlog = *(const unsigned int *)test->param_value;
 	/* Those that free two each, and those that only turn a part of the list round */
-	const unsigned int creations = 1 + DIV_ROUND_UP(backlog, 2) + DIV_ROUND_UP(backlog, 128);
+	const unsigned int creations = 1 + DIV_ROUND_UP(backlog, 2) + DIV_ROUND_UP(backlog, 64);
 	struct mock_device *mock = test->priv;
 	struct tracked_context *t = tracked_contexts_create(test, backlog);
 	unsigned int i;
@@ -341,7 +341,7 @@ static void context_reaped_by_creation(struct kunit *test)
 		tracked_contexts_create(test, 1);
 		KUNIT_ASSERT_LE(test, mock->freed - freed, 2);
 		/* A long list has not been turned round yet by the first of them */
-		if (backlog > 128 && !i)
+		if (backlog > 64 && !i)
 			KUNIT_EXPECT_EQ(test, mock->freed, 0);
 	}
 	KUNIT_EXPECT_EQ(test, mock->freed, backlog);
@@ -373,7 +373,7 @@ static void context_backlog_freed_in_order(struct kunit *test)
 	unsigned int i;
 	long runs;
 
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	runs = worker_runs(mock);
 
 	mock_device_block_queue(mock);
@@ -390,7 +390,7 @@ static void context_backlog_freed_in_order(struct kunit *test)
 	/* Each of these waits for one more run of the worker */
 	mock_device_unblock_queue(mock);
 	for (i = 0; i < 8; i++)
-		flush_workqueue(mock->i915->wq);
+		mock->ops->run_worker(mock->i915);
 
 	for (i = 0; i < backlog; i++)
 		KUNIT_ASSERT_EQ_MSG(test, t[i].freed, i + 1, "context %u", i);
@@ -426,7 +426,7 @@ static void context_spam_on_blocked_queue(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, most, 1);
 	KUNIT_EXPECT_EQ(test, highest_id, 0);
 
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
 }
 
@@ -611,7 +611,7 @@ static void context_closed_during_flush(struct kunit *test)
 	kunit_release_action(test, requeuer_end, r);
 	kunit_release_action(test, flusher_wait, f);
 
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	KUNIT_EXPECT_EQ_MSG(test, mock->freed, mock->created, "contexts are lost");
 }
 
@@ -692,7 +692,7 @@ static void context_traced_at_last_put(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, probe.queued);
 	mock_device_unblock_queue(mock);
 
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	mock->ops->unprobe_free(count_free, &probe);
 	tracepoint_synchronize_unregister();
 	KUNIT_EXPECT_EQ(test, probe.count, 1);
@@ -711,7 +711,7 @@ static void context_free_waits_for_contexts_lock(struct kunit *test)
 
 	t = tracked_contexts_create(test, 1);
 	tracked_context_close(t);
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	runs = worker_runs(mock);
 
 	spin_lock(&gc->lock);
@@ -723,7 +723,7 @@ static void context_free_waits_for_contexts_lock(struct kunit *test)
 	KUNIT_EXPECT_TRUE_MSG(test, came, "the worker did not come");
 	KUNIT_EXPECT_FALSE(test, freed);
 
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(t));
 }
 

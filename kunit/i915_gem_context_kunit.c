@@ -31,45 +31,28 @@
 
 #include "i915_gem_context_mock.h"
 
-#define MOCK_INFO(ver_) { \
-	.__runtime.graphics.ip.ver = (ver_), \
-	.__runtime.page_sizes = I915_GTT_PAGE_SIZE_4K, \
-	.__runtime.ppgtt_type = INTEL_PPGTT_FULL, \
-	.__runtime.ppgtt_size = 48, \
-	.memory_regions = BIT(INTEL_REGION_SMEM), \
-	.platform_engine_mask = BIT(RCS0), \
-	.has_logical_ring_contexts = 1, \
-	.max_pat_index = 3, \
-	.cachelevel_to_pat = { \
-		[I915_CACHE_NONE]   = 0, \
-		[I915_CACHE_LLC]    = 1, \
-		[I915_CACHE_L3_LLC] = 2, \
-		[I915_CACHE_WT]     = 3, \
-	}, \
-}
-
 struct creation_path {
 	const char *description;
 	struct intel_device_info info;
 };
 
 static const struct creation_path creation_paths[] = {
-	{ .description = "made by the first use", .info = MOCK_INFO(12) },
-	{ .description = "made by the create ioctl", .info = MOCK_INFO(13) },
+	{ .description = "made by the first use", .info = MOCK_CLIENT_INFO(12) },
+	{ .description = "made by the create ioctl", .info = MOCK_CLIENT_INFO(13) },
 };
 
 KUNIT_ARRAY_PARAM_DESC(creation_path, creation_paths, description);
 
 /* The only one with a choice of subslices for a client. */
 static const struct creation_path gen11_paths[] = {
-	{ .description = "graphics version 11", .info = MOCK_INFO(11) },
+	{ .description = "graphics version 11", .info = MOCK_CLIENT_INFO(11) },
 };
 
 KUNIT_ARRAY_PARAM_DESC(gen11_path, gen11_paths, description);
 
 /* The latest one whose contexts can be set after GEM_CONTEXT_CREATE. */
 static const struct creation_path gen12_paths[] = {
-	{ .description = "graphics version 12", .info = MOCK_INFO(12) },
+	{ .description = "graphics version 12", .info = MOCK_CLIENT_INFO(12) },
 };
 
 KUNIT_ARRAY_PARAM_DESC(gen12_path, gen12_paths, description);
@@ -79,38 +62,6 @@ static bool made_by_first_use(struct kunit *test)
 	return test->param_value == &creation_paths[0];
 }
 
-/* An open file of the mock device. */
-struct mock_client {
-	struct mock_device *mock;
-	struct list_head link; /* in mock_device.clients */
-	struct file *filp;
-	struct drm_file *file;
-};
-
-static int client_driver_open(struct drm_device *drm, struct drm_file *file)
-{
-	return i915_gem_context_test_ops.open(to_i915(drm), file);
-}
-
-static void client_driver_postclose(struct drm_device *drm, struct drm_file *file)
-{
-	i915_gem_context_test_ops.postclose(to_i915(drm), file);
-}
-
-static const struct file_operations client_fops = {
-	.owner = THIS_MODULE,
-	.release = drm_release_noglobal,
-};
-
-static const struct drm_driver client_driver = {
-	.name = "mock",
-	.driver_features = DRIVER_GEM | DRIVER_SYNCOBJ,
-	.fops = &client_fops,
-	.open = client_driver_open,
-	.postclose = client_driver_postclose,
-	.release = mock_device_test_release,
-};
-
 /* What is there as long as somebody has it, and must go back to what it was. */
 struct census {
 	unsigned long alive;
@@ -118,103 +69,6 @@ struct census {
 	unsigned int ids, proto_ids, vm_ids;
 	int wakerefs;
 };
-
-static struct drm_i915_file_private *client_fpriv(struct mock_client *client)
-{
-	return client->file->driver_priv;
-}
-
-static void client_close(struct mock_client *client)
-{
-	list_del(&client->link);
-	__fput_sync(client->filp);
-}
-
-static struct mock_client *client_open(struct kunit *test)
-{
-	struct mock_device *mock = test->priv;
-	struct mock_client *client;
-
-	client = kunit_kzalloc(test, sizeof(*client), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, client);
-	client->mock = mock;
-
-	client->filp = mock_drm_getfile(mock->i915->drm.primary, O_RDWR);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, client->filp);
-	client->file = client->filp->private_data;
-	list_add(&client->link, &mock->clients);
-
-	return client;
-}
-
-static int create_context(struct mock_client *client, u64 extensions, u32 *id)
-{
-	struct drm_i915_gem_context_create_ext args = {
-		.flags = I915_CONTEXT_CREATE_FLAGS_SINGLE_TIMELINE,
-		.extensions = extensions,
-	};
-	int err;
-
-	if (extensions)
-		args.flags |= I915_CONTEXT_CREATE_FLAGS_USE_EXTENSIONS;
-
-	err = client->mock->ops->context_create(&client->mock->i915->drm, &args, client->file);
-	*id = args.ctx_id;
-
-	return err;
-}
-
-static int use_context(struct mock_client *client, u32 id)
-{
-	struct drm_i915_gem_context_param args = {
-		.ctx_id = id,
-		.param = I915_CONTEXT_PARAM_PRIORITY,
-	};
-
-	return client->mock->ops->context_getparam(&client->mock->i915->drm, &args,
-						   client->file);
-}
-
-static int context_setparam(struct mock_client *client,
-			    struct drm_i915_gem_context_param *args)
-{
-	return client->mock->ops->context_setparam(&client->mock->i915->drm, args,
-						   client->file);
-}
-
-static int destroy_context(struct mock_client *client, u32 id)
-{
-	struct drm_i915_gem_context_destroy args = { .ctx_id = id };
-
-	return client->mock->ops->context_destroy(&client->mock->i915->drm, &args,
-						  client->file);
-}
-
-static int vm_create(struct mock_client *client, struct drm_i915_gem_vm_control *args)
-{
-	return client->mock->ops->vm_create(&client->mock->i915->drm, args, client->file);
-}
-
-static u32 create_vm(struct kunit *test, struct mock_client *client)
-{
-	struct drm_i915_gem_vm_control args = {};
-
-	KUNIT_ASSERT_EQ(test, vm_create(client, &args), 0);
-
-	return args.vm_id;
-}
-
-static int destroy_vm(struct mock_client *client, u32 id)
-{
-	struct drm_i915_gem_vm_control args = { .vm_id = id };
-
-	return client->mock->ops->vm_destroy(&client->mock->i915->drm, &args, client->file);
-}
-
-static struct i915_gem_context *find_context(struct mock_client *client, u32 id)
-{
-	return xa_load(&client_fpriv(client)->context_xa, id);
-}
 
 /* The user memory for a chain of two extensions: an engine map and a vm. */
 struct extensions {
@@ -378,47 +232,17 @@ static void expect_same(struct kunit *test, const char *when,
 	KUNIT_EXPECT_EQ_MSG(test, before->wakerefs, after->wakerefs, "%s", when);
 }
 
-static unsigned long waiting(struct mock_client *client)
-{
-	struct i915_gem_contexts_stats *stats = &client->mock->i915->gem.contexts.stats;
-
-	return stats->closed - stats->freed;
-}
-
 static int creation_path_init(struct kunit *test)
 {
 	const struct creation_path *path = test->param_value;
-	struct mock_device *mock;
-	int err;
 
-	err = mock_device_test_init_for(test, &client_driver, &path->info);
-	if (err)
-		return err;
-
-	mock = test->priv;
-	DRIVER_CAPS(mock->i915)->has_logical_contexts = true;
-
-	return 0;
-}
-
-static void creation_path_exit(struct kunit *test)
-{
-	struct mock_device *mock = test->priv;
-	struct mock_client *client, *cn;
-
-	if (!mock)
-		return;
-
-	mock_device_unblock_queue(mock);
-	list_for_each_entry_safe(client, cn, &mock->clients, link)
-		client_close(client);
-	mock_device_test_exit(test);
+	return mock_client_test_init(test, &path->info);
 }
 
 /* Ids, contexts and what these reference come back, used or not. */
 static void context_all_comes_back(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	const u32 vm_id = create_vm(test, client);
 	const u64 extensions = build_extensions(test, vm_id);
 	struct census before, after;
@@ -453,7 +277,7 @@ static void context_all_comes_back(struct kunit *test)
 /* The close of a file frees its contexts, and leaves those of others alone. */
 static void context_freed_with_file(struct kunit *test)
 {
-	struct mock_client *client = client_open(test), *other = client_open(test);
+	struct mock_client *client = mock_client_open(test), *other = mock_client_open(test);
 	const u64 extensions = build_extensions(test, create_vm(test, client));
 	struct mock_device *mock = test->priv;
 	u32 id, other_id;
@@ -466,7 +290,7 @@ static void context_freed_with_file(struct kunit *test)
 		if (i & 2)
 			KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
 	}
-	client_close(client);
+	mock_client_close(client);
 	mock->ops->flush(mock->i915);
 
 	/* The default one and that which was made above */
@@ -475,10 +299,30 @@ static void context_freed_with_file(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, use_context(other, other_id), 0);
 }
 
+/* Who closes a file frees its contexts too, if they are few, and not the worker. */
+static void context_freed_by_close(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test), *other = mock_client_open(test);
+	struct mock_device *mock = test->priv;
+	u32 id;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id), 0);
+		KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+	}
+	mock->ops->flush(mock->i915);
+
+	mock_device_block_queue(mock);
+	mock_client_close(client);
+	KUNIT_EXPECT_EQ(test, waiting(other), 0);
+	mock_device_unblock_queue(mock);
+}
+
 /* With the workqueue blocked, the ioctl that makes a context frees stale ones. */
 static void context_reaped_by_ioctl(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = test->priv;
 	u32 id[4];
 	int i;
@@ -502,7 +346,7 @@ static void context_reaped_by_ioctl(struct kunit *test)
 /* A context is on gem.contexts.list until it is freed, not until the last put. */
 static void context_listed_until_freed(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = test->priv;
 	struct list_head *list = &mock->i915->gem.contexts.list;
 	struct i915_gem_context *ctx;
@@ -520,7 +364,7 @@ static void context_listed_until_freed(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, list->prev, &ctx->link);
 	mock_device_unblock_queue(mock);
 
-	flush_workqueue(mock->i915->wq);
+	mock->ops->run_worker(mock->i915);
 	KUNIT_EXPECT_EQ(test, list_count_nodes(list), 1);
 }
 
@@ -545,7 +389,7 @@ static void watch_vm(struct i915_address_space *vm)
 /* The flush returns after the vms have gone that the contexts had. */
 static void context_flush_waits_for_vm(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	const u32 vm_id = create_vm(test, client);
 	const u64 extensions = build_extensions(test, vm_id);
 	struct mock_device *mock = test->priv;
@@ -619,13 +463,13 @@ static void free_after_request(struct kunit *test, struct mock_client *client, u
 /* A context that is destroyed with a request in flight is freed when that ends. */
 static void context_freed_after_request(struct kunit *test)
 {
-	free_after_request(test, client_open(test), build_extensions(test, 0));
+	free_after_request(test, mock_client_open(test), build_extensions(test, 0));
 }
 
 /* A context that is destroyed lets go of the objects that its batches have used. */
 static void context_forgets_objects(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = test->priv;
 	struct drm_device *drm = &mock->i915->drm;
 	struct drm_i915_gem_create create = { .size = PAGE_SIZE };
@@ -680,7 +524,7 @@ static void context_forgets_objects(struct kunit *test)
 /* What is refused has taken nothing. */
 static void context_creation_refused(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	const u64 extensions = build_extensions_for(test, 0, SECOND_BALANCED);
 	struct drm_i915_private *i915 = client->mock->i915;
 	struct intel_device_info no_execlists = *INTEL_INFO(i915);
@@ -726,7 +570,7 @@ static void allow_parallel(struct mock_client *client)
 /* A parallel engine is pinned as long as its context lives, which may be not at all. */
 static void context_unpins_parallel_engine(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	const u32 vm_id = create_vm(test, client);
 	struct census before, after;
 	u64 extensions;
@@ -761,7 +605,7 @@ static void context_unpins_parallel_engine(struct kunit *test)
 /* A context is freed after the request of a child, if its parent has none, too. */
 static void context_freed_after_child_request(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 
 	allow_parallel(client);
 	free_after_request(test, client, build_extensions_for(test, 0, FIRST_PARALLEL));
@@ -772,7 +616,7 @@ static void context_parallel_engine_too_large(struct kunit *test)
 {
 	const u64 too_large = build_extensions_for(test, 0, FIRST_PARALLEL | LARGEST);
 	const u64 siblings = build_extensions_for(test, 0, FIRST_PARALLEL | TWO_SIBLINGS);
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	struct intel_guc *guc = &to_gt(client->mock->i915)->uc.guc;
 	const enum intel_uc_fw_status status = guc->fw.status;
 	u32 id;
@@ -826,7 +670,7 @@ static void set_slices(struct mock_client *client)
 /* What is set for one engine of the map is that one's, and of no other. */
 static void context_sseu_of_its_engine(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	I915_DEFINE_CONTEXT_PARAM_ENGINES(engines, 2) = {
 		.engines = {
 			{ .engine_class = I915_ENGINE_CLASS_RENDER },
@@ -873,7 +717,7 @@ static void context_sseu_of_its_engine(struct kunit *test)
 /* What is refused for a context that is still to be made is not set for it. */
 static void context_sseu_refused(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	const struct drm_i915_gem_context_param_sseu sseu = {
 		.flags = I915_CONTEXT_SSEU_FLAG_ENGINE_INDEX,
 		.slice_mask = 0x1,
@@ -900,7 +744,7 @@ static void context_sseu_refused(struct kunit *test)
 /* A context that cannot be protected, as there is no session, is not protected. */
 static void context_protection_refused(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	struct drm_i915_private *i915 = client->mock->i915;
 	struct drm_i915_gem_context_param args = { .param = I915_CONTEXT_PARAM_RECOVERABLE };
 	struct intel_pxp session = { .ctrl_gt = to_gt(i915), .platform_cfg_is_bad = true };
@@ -926,7 +770,7 @@ static void context_protection_refused(struct kunit *test)
 /* An execbuf that is refused lets go of its fences. */
 static void context_exec_refused(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	struct drm_i915_gem_exec_fence fence = { .flags = I915_EXEC_FENCE_SIGNAL };
 	const struct drm_i915_gem_exec_object2 object = {};
 	const unsigned long addr = map_user_page(test);
@@ -956,7 +800,7 @@ static void context_exec_refused(struct kunit *test)
 /* An execbuf that meets a child that another thread has closed undoes its pins. */
 static void context_exec_on_closed_child(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	const u64 extensions = build_extensions_for(test, 0, FIRST_PARALLEL | THREE_WIDE);
 	struct mock_device *mock = test->priv;
 	struct drm_device *drm = &mock->i915->drm;
@@ -1006,7 +850,7 @@ static void context_protected_twice(struct kunit *test)
 		{ .param = I915_CONTEXT_PARAM_PROTECTED_CONTENT, .value = 1 },
 	};
 	const u64 extensions = build_setparams(test, params, ARRAY_SIZE(params));
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	struct drm_i915_private *i915 = client->mock->i915;
 	struct intel_pxp session = { .arb_is_valid = true };
 	struct census before, after;
@@ -1057,7 +901,7 @@ static void destroy_and_create(void *data, struct i915_gem_context *ctx)
 /* Calls that come while the create ioctl makes a context do not take its id. */
 static void context_created_among_guesses(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	struct guesser guesser = { .client = client };
 	struct mock_device *mock = test->priv;
 	struct census before, after;
@@ -1149,7 +993,7 @@ static void failing_probe_register(struct kunit *test)
 /* Stale contexts are freed before memory is asked for, even if there is none. */
 static void context_reaped_before_allocation(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = test->priv;
 	u32 id[3];
 	int err, i;
@@ -1226,7 +1070,7 @@ static unsigned int fail_creations(struct kunit *test, struct mock_client *clien
  */
 static void context_creation_fails(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	const u32 vm_id = create_vm(test, client);
 
 	failing_probe_register(test);
@@ -1244,7 +1088,7 @@ static void context_creation_fails(struct kunit *test)
 /* The same for a file, which has a context from the start, and for a vm. */
 static void context_file_fails(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = test->priv;
 	struct census before, after;
 	unsigned int opened, made;
@@ -1302,7 +1146,7 @@ static const struct dma_fence_ops fence_ops = {
  */
 static void context_freed_after_requests_without_memory(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 	const u64 extensions = build_extensions_for(test, 0, SECOND_THE_SAME);
 	struct mock_device *mock = test->priv;
 	struct i915_gem_context *ctx;
@@ -1387,7 +1231,7 @@ static void unregister_publish_probe(void *unused)
 /* A vm is complete when it gets its id, by which another thread can destroy it. */
 static void context_vm_complete_with_its_id(struct kunit *test)
 {
-	struct mock_client *client = client_open(test);
+	struct mock_client *client = mock_client_open(test);
 
 	published.vm_xa = &client_fpriv(client)->vm_xa;
 	published.client = NULL;
@@ -1412,6 +1256,7 @@ static void context_vm_complete_with_its_id(struct kunit *test)
 static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_all_comes_back, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_with_file, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_freed_by_close, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_reaped_by_ioctl, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_listed_until_freed, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_flush_waits_for_vm, creation_path_gen_params),
@@ -1439,7 +1284,7 @@ static struct kunit_case context_cases[] = {
 static struct kunit_suite context_suite = {
 	.name = "i915_gem_context",
 	.init = creation_path_init,
-	.exit = creation_path_exit,
+	.exit = mock_client_test_exit,
 	.test_cases = context_cases,
 };
 

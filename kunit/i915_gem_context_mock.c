@@ -390,3 +390,108 @@ void tracked_context_let_go(struct tracked_context *t)
 {
 	WRITE_ONCE(t->let_go, true);
 }
+
+static int client_driver_open(struct drm_device *drm, struct drm_file *file)
+{
+	return i915_gem_context_test_ops.open(to_i915(drm), file);
+}
+
+static void client_driver_postclose(struct drm_device *drm, struct drm_file *file)
+{
+	i915_gem_context_test_ops.postclose(to_i915(drm), file);
+}
+
+static const struct file_operations client_fops = {
+	.owner = THIS_MODULE,
+	.release = drm_release_noglobal,
+};
+
+static const struct drm_driver client_driver = {
+	.name = "mock",
+	.driver_features = DRIVER_GEM | DRIVER_SYNCOBJ,
+	.fops = &client_fops,
+	.open = client_driver_open,
+	.postclose = client_driver_postclose,
+	.release = mock_device_test_release,
+};
+
+/**
+ * mock_client_open - open a file, or end the test
+ * @test: the test
+ *
+ * Context: Process context, the thread of the test. May sleep.
+ * Return: The file, which mock_client_close() or the end of the test closes.
+ */
+struct mock_client *mock_client_open(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct mock_client *client;
+
+	client = kunit_kzalloc(test, sizeof(*client), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, client);
+	client->mock = mock;
+
+	client->filp = mock_drm_getfile(mock->i915->drm.primary, O_RDWR);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, client->filp);
+	client->file = client->filp->private_data;
+	list_add(&client->link, &mock->clients);
+
+	return client;
+}
+
+/**
+ * mock_client_close - close a file
+ * @client: the file
+ *
+ * Context: Process context. May sleep.
+ */
+void mock_client_close(struct mock_client *client)
+{
+	list_del(&client->link);
+	__fput_sync(client->filp);
+}
+
+/**
+ * mock_client_test_init - for &kunit_suite.init: make a mock device that can be opened
+ * @test: the test, whose priv will be the &struct mock_device
+ * @info: what kind of device, such as MOCK_CLIENT_INFO()
+ *
+ * Context: Process context.
+ * Return: 0 on success, a negative error code if there is no memory.
+ */
+int mock_client_test_init(struct kunit *test, const struct intel_device_info *info)
+{
+	struct mock_device *mock;
+	int err;
+
+	err = mock_device_test_init_for(test, &client_driver, info);
+	if (err)
+		return err;
+
+	mock = test->priv;
+	DRIVER_CAPS(mock->i915)->has_logical_contexts = true;
+
+	return 0;
+}
+
+/**
+ * mock_client_test_exit - for &kunit_suite.exit: close all files
+ * @test: the test
+ *
+ * See mock_device_test_exit().
+ *
+ * Context: Process context.
+ */
+void mock_client_test_exit(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct mock_client *client, *cn;
+
+	if (!mock)
+		return;
+
+	mock_device_unblock_queue(mock);
+	list_for_each_entry_safe(client, cn, &mock->clients, link)
+		mock_client_close(client);
+	mock_device_test_exit(test);
+}

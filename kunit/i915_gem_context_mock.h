@@ -16,12 +16,13 @@
 #include <linux/workqueue.h>
 
 #include "gem/selftests/mock_context.h"
+#include "gt/intel_gt_types.h"
+#include "i915_drv.h"
+#include "i915_file_private.h"
 
 struct drm_device;
 struct drm_driver;
-struct drm_i915_private;
 struct i915_gem_context;
-struct intel_device_info;
 
 /**
  * struct mock_device - a mock GEM device, and what its tracked contexts share
@@ -92,6 +93,38 @@ struct tracked_context {
 	bool let_go;
 };
 
+/* A device with page tables, whose contexts are made by the first use, or from 13 at once */
+#define MOCK_CLIENT_INFO(ver_) { \
+	.__runtime.graphics.ip.ver = (ver_), \
+	.__runtime.page_sizes = I915_GTT_PAGE_SIZE_4K, \
+	.__runtime.ppgtt_type = INTEL_PPGTT_FULL, \
+	.__runtime.ppgtt_size = 48, \
+	.memory_regions = BIT(INTEL_REGION_SMEM), \
+	.platform_engine_mask = BIT(RCS0), \
+	.has_logical_ring_contexts = 1, \
+	.max_pat_index = 3, \
+	.cachelevel_to_pat = { \
+		[I915_CACHE_NONE]   = 0, \
+		[I915_CACHE_LLC]    = 1, \
+		[I915_CACHE_L3_LLC] = 2, \
+		[I915_CACHE_WT]     = 3, \
+	}, \
+}
+
+/**
+ * struct mock_client - an open file of a mock device, by which ioctls are called
+ * @mock: the device
+ * @link: in &mock_device.clients
+ * @filp: the file
+ * @file: that of DRM, for the ioctls
+ */
+struct mock_client {
+	struct mock_device *mock;
+	struct list_head link;
+	struct file *filp;
+	struct drm_file *file;
+};
+
 int mock_device_test_init(struct kunit *test);
 int mock_device_test_init_for(struct kunit *test, const struct drm_driver *driver,
 			      const struct intel_device_info *info);
@@ -109,5 +142,91 @@ bool tracked_context_is_freed(const struct tracked_context *t);
 void tracked_context_hold(struct tracked_context *t);
 void tracked_context_wait_being_freed(struct kunit *test, struct tracked_context *t);
 void tracked_context_let_go(struct tracked_context *t);
+
+int mock_client_test_init(struct kunit *test, const struct intel_device_info *info);
+void mock_client_test_exit(struct kunit *test);
+struct mock_client *mock_client_open(struct kunit *test);
+void mock_client_close(struct mock_client *client);
+
+static inline struct drm_i915_file_private *client_fpriv(struct mock_client *client)
+{
+	return client->file->driver_priv;
+}
+
+static inline int create_context(struct mock_client *client, u64 extensions, u32 *id)
+{
+	struct drm_i915_gem_context_create_ext args = {
+		.flags = I915_CONTEXT_CREATE_FLAGS_SINGLE_TIMELINE,
+		.extensions = extensions,
+	};
+	int err;
+
+	if (extensions)
+		args.flags |= I915_CONTEXT_CREATE_FLAGS_USE_EXTENSIONS;
+
+	err = client->mock->ops->context_create(&client->mock->i915->drm, &args, client->file);
+	*id = args.ctx_id;
+
+	return err;
+}
+
+static inline int use_context(struct mock_client *client, u32 id)
+{
+	struct drm_i915_gem_context_param args = {
+		.ctx_id = id,
+		.param = I915_CONTEXT_PARAM_PRIORITY,
+	};
+
+	return client->mock->ops->context_getparam(&client->mock->i915->drm, &args,
+						   client->file);
+}
+
+static inline int context_setparam(struct mock_client *client,
+				   struct drm_i915_gem_context_param *args)
+{
+	return client->mock->ops->context_setparam(&client->mock->i915->drm, args,
+						   client->file);
+}
+
+static inline int destroy_context(struct mock_client *client, u32 id)
+{
+	struct drm_i915_gem_context_destroy args = { .ctx_id = id };
+
+	return client->mock->ops->context_destroy(&client->mock->i915->drm, &args,
+						  client->file);
+}
+
+static inline int vm_create(struct mock_client *client, struct drm_i915_gem_vm_control *args)
+{
+	return client->mock->ops->vm_create(&client->mock->i915->drm, args, client->file);
+}
+
+static inline u32 create_vm(struct kunit *test, struct mock_client *client)
+{
+	struct drm_i915_gem_vm_control args = {};
+
+	KUNIT_ASSERT_EQ(test, vm_create(client, &args), 0);
+
+	return args.vm_id;
+}
+
+static inline int destroy_vm(struct mock_client *client, u32 id)
+{
+	struct drm_i915_gem_vm_control args = { .vm_id = id };
+
+	return client->mock->ops->vm_destroy(&client->mock->i915->drm, &args, client->file);
+}
+
+static inline struct i915_gem_context *find_context(struct mock_client *client, u32 id)
+{
+	return xa_load(&client_fpriv(client)->context_xa, id);
+}
+
+static inline unsigned long waiting(struct mock_client *client)
+{
+	struct i915_gem_contexts_stats *stats = &client->mock->i915->gem.contexts.stats;
+
+	return stats->closed - stats->freed;
+}
 
 #endif /* !__I915_GEM_CONTEXT_MOCK_H__ */

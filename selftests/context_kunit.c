@@ -12,7 +12,8 @@
 #define RESULTS		"/sys/kernel/debug/kunit/%s/results"
 
 static const char * const suites[] = {
-	"i915_gem_context_free", "i915_gem_context_guc", "i915_gem_context",
+	"i915_gem_context_bench", "i915_gem_context_free", "i915_gem_context_guc",
+	"i915_gem_context",
 };
 
 struct counts {

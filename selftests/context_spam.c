@@ -3,7 +3,8 @@
  * Creates, uses and destroys GEM contexts as fast as it can, on every i915
  * node there is, and holds the kernel's own counters against what must be true
  * afterwards: as many contexts freed as created, none waiting, every id given
- * back, and never more than a fixed few dead contexts waiting to be freed.
+ * back, never more than a fixed few dead contexts waiting to be freed, and no
+ * more runs of the worker that frees them than there was time for.
  *
  * Each node is spammed twice: with the ordinary scheduler, and from SCHED_FIFO
  * threads on every CPU, which leave next to no time to the kernel's workers.
@@ -27,6 +28,9 @@
  * milliseconds, which the constant allows for.
  */
 #define WAITING_MAX(threads)	(4 * (threads) + 200)
+
+/* The worker leaves contexts to creation for 10 ms, and files are opened and closed. */
+#define RUNS_MAX(seconds, files) (200 * (seconds) + 10 * (files))
 
 #define WARM_UP			1000	/* contexts, to fill the kernel's caches */
 #define STALL_SECONDS		60	/* without progress */
@@ -351,6 +355,9 @@ static void run(struct column *col)
 	       "contexts waiting to be freed", res->after.waiting, 0);
 	expect(col, res->after.max_waiting <= bound,
 	       "most contexts ever waiting, at most", res->after.max_waiting, bound);
+	bound = RUNS_MAX(res->seconds, procs);
+	expect(col, res->after.worker_runs - res->before.worker_runs <= bound,
+	       "worker runs, at most", res->after.worker_runs - res->before.worker_runs, bound);
 	expect(col, res->highest_id <= nthreads,
 	       "highest id, at most", res->highest_id, nthreads);
 	left = i915_left_behind(col->node, &census);

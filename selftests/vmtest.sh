@@ -28,6 +28,7 @@ fragments=()
 excluded=" "
 memory=1G
 interactive=""
+build=1
 busybox=${BUSYBOX:-}
 tmp_dir=""
 qemu_pid=""
@@ -47,7 +48,10 @@ skipped, as the guest has all that the tests need, or if the kernel warns or die
 	-d dir		kernel build directory (default: .i915-vmtest in the tree)
 	-j jobs		for make (default: the number of CPUs)
 	-a accel	kvm, tcg, or auto: KVM if it boots this kernel (default),
-			as it was found when the build directory was new
+			as it was found when the build directory was new; or icount:
+			TCG with one CPU and a clock that counts its instructions, of
+			which two runs need the same
+	-b		boot what was built before
 	-s cpus		of the guest (default: $smp)
 	-t seconds	after which the guest is ended (default: $limit)
 	-l dir		for the results and the kernel log of each boot (default: the
@@ -124,7 +128,8 @@ function build_kernel() {
 	kmake bzImage modules | show_progress || fail "the kernel does not build"
 	kmake -s headers_install INSTALL_HDR_PATH="$build_dir/usr" >/dev/null ||
 		fail "headers_install failed"
-	kmake -s modules_install INSTALL_MOD_PATH="$tmp_dir/install" >/dev/null ||
+	rm -rf "$build_dir/installed"
+	kmake -s modules_install INSTALL_MOD_PATH="$build_dir/installed" >/dev/null ||
 		fail "modules_install failed"
 }
 
@@ -220,12 +225,14 @@ function find_accel() {
 
 # run_guest command [argument...]
 function run_guest() {
-	local accel_opt=tcg,thread=multi cpu=max signal=on stdin=/dev/null status=0
+	local accel_opts=(-accel tcg,thread=multi) cpu=max signal=on stdin=/dev/null status=0
 
-	if [ "$accel" = kvm ]; then
-		accel_opt=kvm
-		cpu=host
-	fi
+	case $accel in
+	kvm)	accel_opts=(-accel kvm)
+		cpu=host ;;
+	icount)	accel_opts=(-accel tcg,thread=single -icount shift=0,sleep=off
+			-seed 1 -rtc base=2026-01-01,clock=vm) ;;
+	esac
 	if [ -n "$interactive" ]; then
 		signal=off
 		stdin=/dev/tty
@@ -238,7 +245,7 @@ function run_guest() {
 	# In the background, so that a signal ends it at once: see cleanup().
 	timeout --foreground -k 5 "$limit" \
 		qemu-system-x86_64 -nodefaults -no-reboot -display none \
-		-accel "$accel_opt" -cpu "$cpu" -smp "$smp,sockets=$smp" -m "$memory" \
+		"${accel_opts[@]}" -cpu "$cpu" -smp "$smp,sockets=$smp" -m "$memory" \
 		-serial "file:$kernel_log" \
 		-chardev "stdio,id=test,signal=$signal,logfile=$tmp_dir/output" \
 		-serial chardev:test \
@@ -312,11 +319,12 @@ function run_all() {
 function main() {
 	local opt
 
-	while getopts 'hd:j:a:s:t:l:k:c:m:x:i' opt; do
+	while getopts 'hd:j:a:bs:t:l:k:c:m:x:i' opt; do
 		case $opt in
 		d)	build_dir="$OPTARG" ;;
 		j)	jobs="$OPTARG" ;;
 		a)	accel="$OPTARG" ;;
+		b)	build="" ;;
 		s)	smp="$OPTARG" ;;
 		t)	limit="$OPTARG" ;;
 		l)	log_dir="$OPTARG" ;;
@@ -337,7 +345,8 @@ function main() {
 
 	case $accel in
 	auto|kvm|tcg) ;;
-	*)	fail "-a $accel: the accelerators are kvm, tcg and auto" ;;
+	icount)	smp=1 ;;
+	*)	fail "-a $accel: the accelerators are kvm, tcg, icount and auto" ;;
 	esac
 
 	[ -z "$module" ] || [ -r "$module" ] || fail "-k $module: no such file"
@@ -370,8 +379,14 @@ function main() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 
-	build_kernel
-	build_tests
+	if [ -n "$build" ]; then
+		build_kernel
+		build_tests
+	fi
+	[ -f "$kernel" ] && [ -d "$build_dir/installed" ] ||
+		fail "-b: nothing was built in $build_dir"
+	# A copy, as -k puts another module in
+	cp -r "$build_dir/installed" "$tmp_dir/install"
 	find_accel
 
 	if [ $# -gt 0 ]; then

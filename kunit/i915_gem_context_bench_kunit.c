@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What it costs to make, put and free GEM contexts, on a mock device.
+ *
+ * Costs are differences of the TSC: cycles on hardware, and on the one CPU that
+ * QEMU has with -icount shift=0 instructions, the same ones in each run. They are
+ * printed as "bench: name value". What is held against a limit are counts, and
+ * ratios of instructions.
+ */
+
+#include <linux/irq_work.h>
+#include <linux/kref.h>
+#include <linux/llist.h>
+#include <linux/moduleparam.h>
+#include <linux/sched.h>
+#include <linux/sort.h>
+
+#include <asm/msr.h>
+
+#include "gem/i915_gem_context_types.h"
+
+#include "i915_gem_context_mock.h"
+
+/*
+ * The limits, in percent and in contexts, and what is there to be had: with the
+ * context on a list of its own instead of a work item for each.
+ */
+#define PUT_MAX		125 /* of an empty put and a llist_add(): 85, was 600 */
+#define CREATION_MAX	105 /* of one with nothing waiting: 103 with 1000000 waiting */
+#define WAITING_MAX	4 /* for a thread that creates and destroys: 1, was all */
+
+static unsigned int contexts = 1000;
+module_param(contexts, uint, 0444);
+MODULE_PARM_DESC(contexts, "how many wait in the largest benchmark, of some others a tenth (default: 1000)");
+
+/* For most, the newest that there is; and with the other way of making contexts */
+static const struct intel_device_info devices[] = {
+	MOCK_CLIENT_INFO(12), MOCK_CLIENT_INFO(13),
+};
+
+static void describe_device(const struct intel_device_info *info, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "graphics version %u",
+		 info->__runtime.graphics.ip.ver);
+}
+
+KUNIT_ARRAY_PARAM(device, devices, describe_device);
+
+/* How many of a kind are measured, for a median */
+#define SAMPLES	32
+
+static u64 overhead; /* of a measurement */
+static bool instructions; /* is what is counted */
+
+static __always_inline u64 cost_since(u64 tsc)
+{
+	return rdtsc_ordered() - tsc - overhead;
+}
+
+#define COST(statement) ({ \
+	u64 cost_from = rdtsc_ordered(); \
+	statement; \
+	cost_since(cost_from); \
+})
+
+static void print_figure(struct kunit *test, const char *name, u64 value)
+{
+	kunit_info(test, "bench: %s %llu\n", name, value);
+}
+
+static void print_figure_for(struct kunit *test, const char *name, unsigned int count, u64 value)
+{
+	kunit_info(test, "bench: %s_%u %llu\n", name, count, value);
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	return cmp_int(*(const u64 *)a, *(const u64 *)b);
+}
+
+static u64 median(u64 *values, unsigned int count)
+{
+	sort(values, count, sizeof(*values), compare_u64, NULL);
+
+	return values[count / 2];
+}
+
+/* Two instructions each time round, and on hardware one cycle, or less. */
+static u64 cost_of_loop(unsigned long count)
+{
+	return COST(asm volatile("1: dec %0\n\tjnz 1b" : "+r" (count)));
+}
+
+static void calibrate(void)
+{
+	u64 least = U64_MAX;
+	unsigned long flags;
+	int i;
+
+	overhead = 0;
+	local_irq_save(flags);
+	for (i = 0; i < SAMPLES; i++)
+		least = min(least, COST(barrier()));
+	overhead = least;
+	instructions = cost_of_loop(2000) - cost_of_loop(1000) == 2000 &&
+		       cost_of_loop(4000) - cost_of_loop(1000) == 6000;
+	local_irq_restore(flags);
+}
+
+static int bench_init(struct kunit *test)
+{
+	calibrate();
+
+	return mock_client_test_init(test, test->param_value ?: &devices[0]);
+}
+
+static long worker_runs(struct mock_device *mock)
+{
+	return atomic_long_read(&mock->i915->gem.contexts.worker_runs);
+}
+
+/* A context with the vm of that id, or if that is 0 one of its own. */
+static u32 create(struct kunit *test, struct mock_client *client, u32 vm_id)
+{
+	struct drm_i915_gem_context_param set_vm = {
+		.param = I915_CONTEXT_PARAM_VM,
+		.value = vm_id,
+	};
+	struct drm_i915_gem_context_create_ext args = {};
+
+	KUNIT_ASSERT_EQ(test, client->mock->ops->context_create(&client->mock->i915->drm,
+								&args, client->file), 0);
+	set_vm.ctx_id = args.ctx_id;
+	if (vm_id)
+		KUNIT_ASSERT_EQ(test, context_setparam(client, &set_vm), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, args.ctx_id), 0);
+
+	return args.ctx_id;
+}
+
+/* As small as they get, with one vm for all. Returns the first of consecutive ids. */
+static u32 create_many(struct kunit *test, struct mock_client *client, u32 vm_id,
+		       unsigned int count)
+{
+	u32 first = 0, last = 0;
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		last = create(test, client, vm_id);
+		if (!i)
+			first = last;
+	}
+	if (count)
+		KUNIT_ASSERT_EQ(test, last, first + count - 1);
+
+	return first;
+}
+
+static void destroy_many(struct kunit *test, struct mock_client *client, u32 first,
+			 unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		KUNIT_ASSERT_EQ(test, destroy_context(client, first + i), 0);
+}
+
+static noinline void empty_release(struct kref *ref)
+{
+	/* For the compiler not to leave out the call */
+	barrier();
+}
+
+static noinline void put_empty(struct kref *ref)
+{
+	kref_put(ref, empty_release);
+}
+
+static noinline bool add_to_list(struct llist_node *node, struct llist_head *list)
+{
+	return llist_add(node, list);
+}
+
+/* The last put, with interrupts off, and what it cannot do without. */
+static void context_cost_of_put(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	void (*put_context)(struct i915_gem_context *ctx) = mock->ops->put;
+	u64 put[SAMPLES], empty[SAMPLES], add[SAMPLES], first, needed;
+	struct i915_gem_context *ctx[SAMPLES];
+	struct llist_node nodes[SAMPLES];
+	struct kref refs[SAMPLES];
+	struct llist_head list;
+	unsigned long flags;
+	int i;
+
+	init_llist_head(&list);
+	for (i = 0; i < SAMPLES; i++) {
+		ctx[i] = mock->ops->create(mock->i915);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, ctx[i]);
+		kref_get(&ctx[i]->ref);
+		mock->ops->close(ctx[i]);
+		kref_init(&refs[i]);
+	}
+	mock->ops->flush(mock->i915);
+
+	local_irq_save(flags);
+	for (i = 0; i < SAMPLES; i++) {
+		put[i] = COST(put_context(ctx[i]));
+		empty[i] = COST(put_empty(&refs[i]));
+		add[i] = COST(add_to_list(&nodes[i], &list));
+	}
+	local_irq_restore(flags);
+
+	first = put[0];
+	put[0] = median(put + 1, SAMPLES - 1);
+	empty[0] = median(empty, SAMPLES);
+	add[0] = median(add + 1, SAMPLES - 1);
+	needed = empty[0] + add[0];
+
+	print_figure(test, "put", put[0]);
+	print_figure(test, "put_most", put[SAMPLES - 1]);
+	print_figure(test, "put_first", first);
+	print_figure(test, "put_empty", empty[0]);
+	print_figure(test, "llist_add", add[0]);
+	print_figure(test, "size", sizeof(*ctx[0]));
+	if (instructions)
+		KUNIT_EXPECT_LE(test, 100 * put[0], PUT_MAX * needed);
+}
+
+struct puts {
+	struct irq_work work;
+	struct i915_gem_context *ctx[16];
+	unsigned int count;
+	void (*put)(struct i915_gem_context *ctx);
+	u64 cost;
+};
+
+static void put_all(struct irq_work *work)
+{
+	struct puts *puts = container_of(work, typeof(*puts), work);
+	static DEFINE_RAW_SPINLOCK(lock);
+	u64 begin = rdtsc_ordered();
+	unsigned int i;
+
+	for (i = 0; i < puts->count; i++) {
+		raw_spin_lock(&lock);
+		puts->put(puts->ctx[i]);
+		raw_spin_unlock(&lock);
+	}
+	puts->cost = cost_since(begin);
+}
+
+static void cost_in_hardirq(struct kunit *test, unsigned int count)
+{
+	struct mock_device *mock = test->priv;
+	struct puts puts = {
+		.work = IRQ_WORK_INIT_HARD(put_all),
+		.count = count,
+		.put = mock->ops->put,
+	};
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		puts.ctx[i] = mock->ops->create(mock->i915);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, puts.ctx[i]);
+		kref_get(&puts.ctx[i]->ref);
+		mock->ops->close(puts.ctx[i]);
+	}
+	mock->ops->flush(mock->i915);
+
+	irq_work_queue(&puts.work);
+	irq_work_sync(&puts.work);
+	print_figure_for(test, "hardirq", count, puts.cost);
+	mock->ops->flush(mock->i915);
+}
+
+/*
+ * Last puts from where a request is signaled: in a hardirq, each under a lock. How
+ * long interrupts are off, with the first, that wakes the worker, and those that
+ * follow.
+ */
+static void context_cost_in_hardirq(struct kunit *test)
+{
+	cost_in_hardirq(test, 1);
+	cost_in_hardirq(test, 16);
+}
+
+/* From when the worker can run until it has freed so many contexts. */
+static u64 cost_of_frees(struct kunit *test, struct mock_client *client, u32 vm_id,
+			 unsigned int count)
+{
+	struct mock_device *mock = test->priv;
+	u32 first = create_many(test, client, vm_id, count);
+	u64 begin;
+
+	mock->ops->flush(mock->i915);
+	mock_device_block_queue(mock);
+	destroy_many(test, client, first, count);
+	KUNIT_ASSERT_EQ(test, waiting(client), count);
+
+	begin = rdtsc_ordered();
+	mock_device_unblock_queue(mock);
+	while (waiting(client))
+		mock->ops->run_worker(mock->i915);
+
+	return cost_since(begin);
+}
+
+/* The free by the worker, as what 100 more of them take. */
+static void context_cost_of_free(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	const unsigned int count = min(contexts / 10, 1000);
+	const u32 vm_id = create_vm(test, client);
+	u64 few = U64_MAX, many = U64_MAX;
+	int i;
+
+	/* The least is without what interrupts */
+	for (i = 0; i < 3; i++) {
+		few = min(few, cost_of_frees(test, client, vm_id, count));
+		many = min(many, cost_of_frees(test, client, vm_id, 2 * count));
+	}
+	print_figure_for(test, "free", 100, 100 * (many - few) / count);
+}
+
+/* Creation and first use while others wait to be freed and the worker is held up. */
+static u64 cost_of_creation(struct kunit *test, unsigned int backlog)
+{
+	struct mock_client *client = mock_client_open(test);
+	const u32 vm_id = create_vm(test, client);
+	struct mock_device *mock = test->priv;
+	u32 first = create_many(test, client, vm_id, backlog);
+	u64 cost[SAMPLES];
+	unsigned int i;
+	u32 id;
+
+	mock->ops->flush(mock->i915);
+	mock_device_block_queue(mock);
+	destroy_many(test, client, first, backlog);
+	KUNIT_ASSERT_EQ(test, waiting(client), backlog);
+
+	for (i = 0; i < SAMPLES; i++) {
+		cost[i] = COST(id = create(test, client, 0));
+		destroy_many(test, client, id, 1);
+	}
+
+	mock_device_unblock_queue(mock);
+	mock_client_close(client);
+	mock->ops->flush(mock->i915);
+
+	cost[0] = median(cost, SAMPLES);
+	print_figure_for(test, "creation", backlog, cost[0]);
+
+	return cost[0];
+}
+
+/* What others have left behind is not charged to who makes a context. */
+static void context_cost_of_creation(struct kunit *test)
+{
+	const u64 none = cost_of_creation(test, 0);
+	const u64 some = cost_of_creation(test, contexts / 1000);
+	const u64 most = cost_of_creation(test, contexts);
+
+	if (instructions) {
+		KUNIT_EXPECT_LE(test, 100 * some, CREATION_MAX * none);
+		KUNIT_EXPECT_LE(test, 100 * most, CREATION_MAX * none);
+	}
+}
+
+/* Creation, use, destruction, and all that others do of it, for each kind of device. */
+static void context_cost_of_pair(struct kunit *test)
+{
+	const unsigned int count = 50;
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = test->priv;
+	u64 begin, least = U64_MAX;
+	unsigned int i, j;
+
+	/* The least is without what interrupts */
+	for (i = 0; i < 10; i++) {
+		mock->ops->flush(mock->i915);
+		begin = rdtsc_ordered();
+		for (j = 0; j < count; j++)
+			destroy_many(test, client, create(test, client, 0), 1);
+		mock->ops->run_worker(mock->i915);
+		least = min(least, cost_since(begin));
+	}
+	print_figure_for(test, "pair_gfx", GRAPHICS_VER(mock->i915), least / count);
+}
+
+static void spam(struct kunit *test, const char *name)
+{
+	struct mock_client *client = mock_client_open(test);
+	const u32 vm_id = create_vm(test, client);
+	struct mock_device *mock = test->priv;
+	unsigned long *most = &mock->i915->gem.contexts.stats.max_waiting;
+	unsigned int i;
+
+	*most = 0;
+	for (i = 0; i < contexts / 10; i++)
+		destroy_many(test, client, create(test, client, vm_id), 1);
+	print_figure(test, name, *most);
+	KUNIT_EXPECT_LE(test, *most, WAITING_MAX);
+}
+
+/* While the worker cannot run, creation frees what is destroyed. */
+static void context_most_waiting(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+
+	mock_device_block_queue(mock);
+	spam(test, "waiting_blocked");
+	mock_device_unblock_queue(mock);
+	mock->ops->flush(mock->i915);
+
+	/* On one CPU, it leaves none to the worker */
+	sched_set_fifo(current);
+	spam(test, "waiting_starved");
+	sched_set_normal(current, 0);
+}
+
+static void cost_of_file(struct kunit *test, unsigned int count)
+{
+	struct mock_client *client = mock_client_open(test), *other = mock_client_open(test);
+	struct mock_device *mock = test->priv;
+	u64 begin, closed, gone;
+	long runs;
+
+	create_many(test, client, create_vm(test, client), count);
+	mock->ops->flush(mock->i915);
+	runs = worker_runs(mock);
+	begin = rdtsc_ordered();
+	mock_client_close(client);
+	closed = cost_since(begin);
+	/* Which does not wait for a worker that is to come later */
+	while (waiting(other))
+		flush_workqueue(mock->i915->wq);
+	gone = cost_since(begin);
+	runs = worker_runs(mock) - runs;
+	mock_client_close(other);
+
+	print_figure_for(test, "close", count, closed);
+	print_figure_for(test, "gone", count, gone);
+	print_figure_for(test, "close_runs", count, runs);
+}
+
+/* The close of a file with contexts, and the time until all of them are freed. */
+static void context_cost_of_file(struct kunit *test)
+{
+	cost_of_file(test, 1);
+	cost_of_file(test, contexts / 1000);
+	cost_of_file(test, contexts / 100);
+	cost_of_file(test, contexts / 10);
+}
+
+static struct kunit_case bench_cases[] = {
+	KUNIT_CASE(context_cost_of_put),
+	KUNIT_CASE(context_cost_in_hardirq),
+	KUNIT_CASE(context_cost_of_free),
+	KUNIT_CASE(context_cost_of_creation),
+	KUNIT_CASE_PARAM(context_cost_of_pair, device_gen_params),
+	KUNIT_CASE(context_most_waiting),
+	KUNIT_CASE(context_cost_of_file),
+	{}
+};
+
+static struct kunit_suite bench_suite = {
+	.name = "i915_gem_context_bench",
+	.init = bench_init,
+	.exit = mock_client_test_exit,
+	.test_cases = bench_cases,
+};
+
+kunit_test_suites(&bench_suite);
