@@ -450,7 +450,7 @@ static void context_cost_of_file(struct kunit *test)
 {
 	cost_of_file(test, 1);
 	cost_of_file(test, contexts / 1000);
-	cost_of_file(test, contexts / 100);
+	cost_of_file(test, contexts / 20);
 	cost_of_file(test, contexts / 10);
 }
 

@@ -24,7 +24,7 @@ plot "creation.dat" using 2 title "before" lc rgb before, \
      "creation.dat" using 3 title "after" lc rgb after
 
 set title "Close of a file with so many, until all are gone:\ninstructions per context"
-set xtics ("1" 0, "1000" 1, "10 000" 2, "100 000" 3)
+set xtics ("1" 0, "1000" 1, "50 000" 2, "100 000" 3)
 set key top right
 plot "gone.dat" using 2 title "before" lc rgb before, \
      "gone.dat" using 3 title "after" lc rgb after
