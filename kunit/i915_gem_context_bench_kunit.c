@@ -22,12 +22,12 @@
 #include "i915_gem_context_mock.h"
 
 /*
- * The limits, in percent and in contexts, and what is there to be had: with the
- * context on a list of its own instead of a work item for each.
+ * The limits, and what was measured with a list and one worker, and with a work
+ * item for each context. The first leaves room for what another compiler makes.
  */
-#define PUT_MAX		125 /* of an empty put and a llist_add(): 85, was 600 */
-#define CREATION_MAX	105 /* of one with nothing waiting: 103 with 1000000 waiting */
-#define WAITING_MAX	4 /* for a thread that creates and destroys: 1, was all */
+#define PUT_MAX		150 /* percent of an empty put and a llist_add(): 122, was 828 */
+#define CREATION_MAX	105 /* percent of one with none waiting: 102 with 1000000 */
+#define WAITING_MAX	4 /* contexts, for one thread: 1, was all of them */
 
 static unsigned int contexts = 1000;
 module_param(contexts, uint, 0444);
@@ -276,9 +276,8 @@ static void cost_in_hardirq(struct kunit *test, unsigned int count)
 }
 
 /*
- * Last puts from where a request is signaled: in a hardirq, each under a lock. How
- * long interrupts are off, with the first, that wakes the worker, and those that
- * follow.
+ * Last puts as where requests are signaled: in a hardirq, each under a lock. How long
+ * interrupts are off, with the first, which queues the worker, and those that follow.
  */
 static void context_cost_in_hardirq(struct kunit *test)
 {
@@ -311,7 +310,7 @@ static u64 cost_of_frees(struct kunit *test, struct mock_client *client, u32 vm_
 static void context_cost_of_free(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
-	const unsigned int count = min(contexts / 10, 1000);
+	const unsigned int count = clamp(contexts / 10, 1, 1000);
 	const u32 vm_id = create_vm(test, client);
 	u64 few = U64_MAX, many = U64_MAX;
 	int i;

@@ -18,12 +18,13 @@ plot "costs.dat" using 2 title "before" lc rgb before, \
 
 set title "Creation and use, instructions, with so many waiting"
 unset logscale y
-set yrange [0:*]
+set yrange [0:30000]
 set xtics ("0" 0, "1000" 1, "1 000 000" 2)
 plot "creation.dat" using 2 title "before" lc rgb before, \
      "creation.dat" using 3 title "after" lc rgb after
 
 set title "Close of a file with so many, until all are gone:\ninstructions per context"
+set yrange [0:*]
 set xtics ("1" 0, "1000" 1, "50 000" 2, "100 000" 3)
 set key top right
 plot "gone.dat" using 2 title "before" lc rgb before, \
@@ -32,8 +33,9 @@ plot "gone.dat" using 2 title "before" lc rgb before, \
 set title "Contexts created, used and destroyed per second:\nafter to before, median and spread"
 set xtics auto rotate by -25
 set xtics font "sans,10"
-set yrange [0.8:*]
-set xrange [-0.5:*]
+set yrange [0.6:1.6]
+set xrange [-0.5:5.5]
+set rmargin 8
 unset key
 set bars 2
 plot "rates.dat" using 0:2:3:4:xtic(1) with yerrorbars pt 7 ps 0.8 lw 1.5 lc rgb after, \
