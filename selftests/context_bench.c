@@ -154,7 +154,7 @@ static void *create_and_destroy(void *arg)
 {
 	struct sched_param param = { .sched_priority = 1 };
 	struct job *job = arg;
-	unsigned int id;
+	unsigned int id = 0;
 	cpu_set_t one;
 	unsigned long n;
 
