@@ -16,23 +16,26 @@ PARTS	?=
 KASAN	?=
 MUTANTS	?=
 KERNEL	?=
+BEFORE	?=
 
 # One folder for each kernel that the series is put on.
 NAME	:= $(if $(LINUX),$(notdir $(abspath $(LINUX)))-$(firstword $(shell echo '$(abspath $(LINUX))' | cksum)),linux-7.3)
 WORK	:= $(CURDIR)/build/$(NAME)
 TREE	:= $(WORK)/linux
-RESULTS	:= $(CURDIR)/build/results
-TESTS	:= $(TREE)/tools/testing/selftests/drivers/gpu/i915
-VMTEST	:= $(TESTS)/vmtest.sh -d '$(WORK)/vm' -a '$(ACCEL)' -s '$(SMP)'
+RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)
+KSFT	:= tools/testing/selftests/drivers/gpu/i915
+# What is booted: the end of the series, or the commit before the redesign
+BOOTED	:= $(WORK)$(if $(BEFORE),/before)
+VMTEST	:= $(BOOTED)/linux/$(KSFT)/vmtest.sh -d '$(BOOTED)/vm' -a '$(ACCEL)' -s '$(SMP)'
 # What contexts cost, in instructions, and what of it has a limit: make bench has more.
-ALSO	:= $(TESTS)/vmtest.sh -b -d '$(WORK)/vm' -a icount -l '$(RESULTS)' \
+ALSO	:= $(BOOTED)/linux/$(KSFT)/vmtest.sh -b -d '$(BOOTED)/vm' -a icount -l '$(RESULTS)' \
 	   context_bench -n 10000 costs memory || failed=1;
 
 # The mock selftests inside the driver take such a kernel longer than all the rest,
 # and 20000 contexts a quarter of an hour.
 ifneq ($(KERNEL),)
-VMTEST	:= $(TESTS)/vmtest.sh -d '$(WORK)/vm-$(KERNEL)' -a '$(ACCEL)' -s '$(SMP)' \
-	   -c '$(TESTS)/$(KERNEL).config' -m 2G -t 3600 -x mock_selftests -x context_spam
+VMTEST	:= $(BOOTED)/linux/$(KSFT)/vmtest.sh -d '$(BOOTED)/vm-$(KERNEL)' -a '$(ACCEL)' -s '$(SMP)' \
+	   -c '$(BOOTED)/linux/$(KSFT)/$(KERNEL).config' -m 2G -t 3600 -x mock_selftests -x context_spam
 RESULTS	:= $(RESULTS)/$(KERNEL)
 ALSO	:= $(VMTEST) -l '$(RESULTS)' context_spam -n 2000 || failed=1;
 endif
@@ -72,6 +75,7 @@ help:
 	@echo 'make clean      delete build/$(NAME)'
 	@echo
 	@echo 'LINUX=dir    your own git tree in place of Debian'"'"'s, taken at its HEAD, not written to'
+	@echo 'BEFORE=1     boots the commit before the redesign: in make run and kselftest'
 	@echo 'COUNT=$(COUNT)  contexts in each of the runs of make run'
 	@echo 'THREADS=$(THREADS) PROCS=$(PROCS)  threads in each process and processes that spam'
 	@echo 'ACCEL=$(ACCEL)  kvm, tcg, or auto: KVM if it works    SMP=$(SMP)  CPUs of the guest'
@@ -136,6 +140,7 @@ ifeq ($(LINUX),)
 else
 	@scripts/tree '$(TREE)' '$(LINUX)'
 endif
+	@$(if $(BEFORE),scripts/before '$(TREE)' '$(BOOTED)',:)
 
 refresh:
 	@scripts/refresh '$(TREE)' .
