@@ -16,6 +16,8 @@ PARTS	?=
 KASAN	?=
 MUTANTS	?=
 KERNEL	?=
+TESTS	?=
+IGT	?=
 BEFORE	?=
 
 # One folder for each kernel that the series is put on.
@@ -53,7 +55,7 @@ export CCACHE_NOHASHDIR := 1
 
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test tree refresh check mbox kunit mutants coverage kselftest bench \
+.PHONY: help run test tree refresh check mbox kunit mutants coverage kselftest igt bench \
 	mock-selftests shell deps clean
 
 help:
@@ -63,6 +65,8 @@ help:
 	@echo 'make mutants    does KUnit notice wrong changes to the driver? MUTANTS= names some'
 	@echo 'make coverage   which lines KUnit runs of those that make and free contexts'
 	@echo 'make kselftest  the kselftests, in QEMU; KERNEL=debug or KERNEL=kcsan on such a kernel'
+	@echo 'make igt        the tests of contexts of IGT, unmodified; TESTS= is a regular'
+	@echo '                expression of which, or fast; IGT= a build of your own; KERNEL=debug'
 	@echo 'make bench      what contexts cost, before the redesign and after: a table and plots'
 	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more,'
 	@echo '                FIRST=17 looks at the first 17 patches alone, which are the fixes'
@@ -75,7 +79,7 @@ help:
 	@echo 'make clean      delete build/$(NAME)'
 	@echo
 	@echo 'LINUX=dir    your own git tree in place of Debian'"'"'s, taken at its HEAD, not written to'
-	@echo 'BEFORE=1     boots the commit before the redesign: in make run and kselftest'
+	@echo 'BEFORE=1     boots the commit before the redesign: in make run, kselftest, igt'
 	@echo 'COUNT=$(COUNT)  contexts in each of the runs of make run'
 	@echo 'THREADS=$(THREADS) PROCS=$(PROCS)  threads in each process and processes that spam'
 	@echo 'ACCEL=$(ACCEL)  kvm, tcg, or auto: KVM if it works    SMP=$(SMP)  CPUs of the guest'
@@ -114,6 +118,12 @@ kselftest: tree
 		tee '$(RESULTS)/kselftest.tap' || failed=1; \
 	scripts/junit '$(RESULTS)' || failed=1; \
 	exit $$failed
+
+igt: tree
+	@scripts/deps jq libtap-formatter-junit-perl
+	@scripts/busybox '$(WORK)/busybox'
+	@scripts/igt-root '$(WORK)/igt' '$(IGT)'
+	@TESTS='$(TESTS)' BUSYBOX='$(WORK)/busybox' scripts/igt '$(WORK)/igt' '$(RESULTS)/igt' $(VMTEST)
 
 bench: tree
 	@scripts/deps gnuplot-nox
