@@ -55,7 +55,7 @@ export CCACHE_NOHASHDIR := 1
 
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test tree refresh check mbox kunit mutants coverage kselftest igt bench \
+.PHONY: help run test tree refresh check docs mbox kunit mutants coverage kselftest igt bench \
 	mock-selftests shell deps clean
 
 help:
@@ -70,6 +70,7 @@ help:
 	@echo 'make bench      what contexts cost, before the redesign and after: a table and plots'
 	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more,'
 	@echo '                FIRST=17 looks at the first 17 patches alone, which are the fixes'
+	@echo 'make docs       the HTML of the chapter on the life of a context, without a new warning'
 	@echo 'make mock-selftests'
 	@echo '                the selftests inside the driver, MODULE= names another i915.ko'
 	@echo 'make mbox       the series as it would be mailed: build/results/series.mbox'
@@ -132,6 +133,10 @@ bench: tree
 check: tree
 	@scripts/deps b4 coccinelle
 	@FULL='$(FULL)' FIRST='$(FIRST)' scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
+
+docs: tree
+	@scripts/deps graphviz python3-sphinx python3-yaml
+	@scripts/docs '$(TREE)' '$(WORK)/docs' '$(RESULTS)'
 
 mbox: tree
 	@scripts/mbox '$(TREE)' '$(RESULTS)/series.mbox'
