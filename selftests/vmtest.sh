@@ -24,6 +24,7 @@ limit=900
 log_dir=""
 kernel_log=""
 module=""
+extra_root=""
 fragments=()
 excluded=" "
 memory=1G
@@ -62,6 +63,8 @@ skipped, as the guest has all that the tests need, or if the kernel warns or die
 	-x program	not to be run with the others
 	-k i915.ko	a module to load in place of the one that was built, such
 			as that of a tree to compare with
+	-r dir		what is in it is added to the root of the guest, such as other
+			tests
 	-i		interactive: a shell in the guest, from a static busybox
 			in PATH or named by \$BUSYBOX; if that is set, it is in
 			every guest, for commands such as sh run_kselftest.sh
@@ -177,6 +180,9 @@ EOF
 	if grep -qx CONFIG_DRM_I915=m "$build_dir/.config"; then
 		(cd "$tmp_dir/install" && find lib -type d | sort) |
 			sed 's|.*|dir /& 0755 0 0|' >> "$list"
+		# For programs that load modules by name
+		find "$tmp_dir/install" -name 'modules.*' \
+			-printf 'file /%P %p 0644 0 0\n' >> "$list"
 		list_modules | while read -r file; do
 			# A test loads the suites, which run as they load
 			[[ "$file" == *_tests.ko ]] ||
@@ -189,6 +195,12 @@ EOF
 	find "$build_dir/selftests" -mindepth 1 \
 		-type d -printf 'dir /selftests/%P 0755 0 0\n' -o \
 		-type f -printf 'file /selftests/%P %p 0%m 0 0\n' >> "$list"
+	if [ -n "$extra_root" ]; then
+		find "$extra_root" -mindepth 1 \
+			-type d -printf 'dir /%P 0%m 0 0\n' -o \
+			-type l -printf 'slink /%P %l 0777 0 0\n' -o \
+			-type f -printf 'file /%P %p 0%m 0 0\n' >> "$list"
+	fi
 	if [ -n "$busybox" ]; then
 		echo "file /bin/busybox $busybox 0755 0 0" >> "$list"
 		echo "slink /bin/sh busybox 0755 0 0" >> "$list"
@@ -319,7 +331,7 @@ function run_all() {
 function main() {
 	local opt
 
-	while getopts 'hd:j:a:bs:t:l:k:c:m:x:i' opt; do
+	while getopts 'hd:j:a:bs:t:l:k:c:m:x:r:i' opt; do
 		case $opt in
 		d)	build_dir="$OPTARG" ;;
 		j)	jobs="$OPTARG" ;;
@@ -334,6 +346,8 @@ function main() {
 		m)	memory="$OPTARG" ;;
 		x)	list_programs | grep -qw -- "$OPTARG" || fail "-x $OPTARG: no such program"
 			excluded+="$OPTARG " ;;
+		r)	[ -d "$OPTARG" ] || fail "-r $OPTARG: no such folder"
+			extra_root=$(realpath "$OPTARG") ;;
 		i)	interactive=1 ;;
 		h)	usage
 			exit 0 ;;
@@ -370,8 +384,8 @@ function main() {
 	build_dir=$(realpath -m "$build_dir")
 	log_dir=$(realpath -m "${log_dir:-$build_dir}")
 	kernel="$build_dir/arch/x86/boot/bzImage"
-	[[ "$build_dir$log_dir${TMPDIR:-}$busybox" != *[[:space:],]* ]] ||
-		fail "no blanks and commas in $build_dir, $log_dir, TMPDIR or BUSYBOX, please"
+	[[ "$build_dir$log_dir${TMPDIR:-}$busybox$extra_root" != *[[:space:],]* ]] ||
+		fail "no blanks and commas in the names of the folders of -d, -l and -r, TMPDIR and BUSYBOX, please"
 	mkdir -p "$build_dir" "$log_dir"
 
 	tmp_dir=$(mktemp -d "${TMPDIR:-/tmp}/i915-vmtest.XXXXXXXX")
