@@ -21,7 +21,12 @@ IGT	?=
 BEFORE	?=
 
 # One folder for each kernel that the series is put on.
-NAME	:= $(if $(LINUX),$(notdir $(abspath $(LINUX)))-$(firstword $(shell echo '$(abspath $(LINUX))' | cksum)),linux-7.3)
+ifeq ($(LINUX),)
+NAME	:= linux-7.3
+else
+LINUX_PATH := $(shell realpath -ms '$(LINUX)')
+NAME	:= $(shell basename '$(LINUX_PATH)' | tr -c 'A-Za-z0-9._\n-' _)-$(firstword $(shell echo '$(LINUX_PATH)' | cksum))
+endif
 WORK	:= $(CURDIR)/build/$(NAME)
 TREE	:= $(WORK)/linux
 RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)
@@ -87,8 +92,8 @@ help:
 	@echo 'THREADS=$(THREADS) PROCS=$(PROCS)  threads in each process and processes that spam'
 	@echo 'ACCEL=$(ACCEL)  kvm, tcg, or auto: KVM if it works    SMP=$(SMP)  CPUs of the guest'
 
-# Targets that use the kernel's own make, which cannot be below a path with blanks or the like,
-# and the others that write to build/: one at a time, see scripts/lock.
+# Targets that use the kernel's own make, which takes no blanks and colons in its path,
+# nor vmtest.sh commas, and the others that write to build/: one at a time, see scripts/lock.
 BUILDS	:= run test kunit mutants coverage kselftest igt bench mock-selftests shell docs
 WRITES	:= check mbox tree refresh clean apply-matrix
 comma	:= ,
@@ -98,7 +103,7 @@ ifndef HOLDS_LOCK
 .NOTPARALLEL:
 
 $(BUILDS):
-	@$(if $(ODD),echo "make $@: the kernel cannot be built below $(CURDIR): clone to a path without blanks, colons and commas" >&2; exit 1)
+	@$(if $(ODD),echo "make $@: the kernel cannot be built below $(CURDIR): clone to a path without blanks$(comma) colons and commas" >&2; exit 1)
 	@HOLDS_LOCK=1 scripts/lock '$@' $(MAKE) --no-print-directory '$@'
 
 $(WRITES):
