@@ -94,19 +94,16 @@ help:
 
 # Targets that use the kernel's own make, which takes no blanks and colons in its path,
 # nor vmtest.sh commas, and the others that write to build/: one at a time, see scripts/lock.
-BUILDS	:= run test kunit mutants coverage kselftest igt bench mock-selftests shell docs
-WRITES	:= check mbox tree refresh clean apply-matrix
+BUILDS	:= run test kunit mutants coverage kselftest igt bench mock-selftests shell docs \
+	   $(if $(PARTS),$(if $(filter build sparse,$(PARTS)),check),check)
 comma	:= ,
 ODD	:= $(word 2,$(subst :, ,$(subst $(comma), ,x$(CURDIR)x)))
 
 ifndef HOLDS_LOCK
 .NOTPARALLEL:
 
-$(BUILDS):
-	@$(if $(ODD),echo "make $@: the kernel cannot be built below $(CURDIR): clone to a path without blanks$(comma) colons and commas" >&2; exit 1)
-	@HOLDS_LOCK=1 scripts/lock '$@' $(MAKE) --no-print-directory '$@'
-
-$(WRITES):
+$(sort $(BUILDS) apply-matrix check clean mbox refresh tree):
+	@$(if $(and $(ODD),$(filter $@,$(BUILDS))),echo "make $@: the kernel cannot be built below $(CURDIR): clone to a path without blanks$(comma) colons and commas" >&2; exit 1)
 	@HOLDS_LOCK=1 scripts/lock '$@' $(MAKE) --no-print-directory '$@'
 else
 
