@@ -21,7 +21,12 @@ IGT	?=
 BEFORE	?=
 
 # One folder for each kernel that the series is put on.
-NAME	:= $(if $(LINUX),$(notdir $(abspath $(LINUX)))-$(firstword $(shell echo '$(abspath $(LINUX))' | cksum)),linux-7.3)
+ifeq ($(LINUX),)
+NAME	:= linux-7.3
+else
+LINUX_PATH := $(shell realpath -ms '$(LINUX)')
+NAME	:= $(shell basename '$(LINUX_PATH)' | tr -c 'A-Za-z0-9._\n-' _)-$(firstword $(shell echo '$(LINUX_PATH)' | cksum))
+endif
 WORK	:= $(CURDIR)/build/$(NAME)
 TREE	:= $(WORK)/linux
 RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)
@@ -56,7 +61,7 @@ export CCACHE_NOHASHDIR := 1
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .PHONY: help run test tree refresh check docs mbox kunit mutants coverage kselftest igt bench \
-	mock-selftests shell deps clean
+	mock-selftests shell deps clean apply-matrix
 
 help:
 	@echo 'make run        spam contexts on an i915 without a GPU, in QEMU'
@@ -73,6 +78,8 @@ help:
 	@echo 'make docs       the HTML of the chapter on the life of a context, without a new warning'
 	@echo 'make mock-selftests'
 	@echo '                the selftests inside the driver, MODULE= names another i915.ko'
+	@echo 'make apply-matrix'
+	@echo '                does the series apply to the kernels before and after, too?'
 	@echo 'make mbox       the series as it would be mailed: build/results/series.mbox'
 	@echo 'make shell      a prompt in the guest, with the kselftests in PATH'
 	@echo 'make tree       the kernel with the series as git commits: $(TREE)'
@@ -85,6 +92,21 @@ help:
 	@echo 'THREADS=$(THREADS) PROCS=$(PROCS)  threads in each process and processes that spam'
 	@echo 'ACCEL=$(ACCEL)  kvm, tcg, or auto: KVM if it works    SMP=$(SMP)  CPUs of the guest'
 
+# Targets that use the kernel's own make, which takes no blanks and colons in its path,
+# nor vmtest.sh commas, and the others that write to build/: one at a time, see scripts/lock.
+BUILDS	:= run test kunit mutants coverage kselftest igt bench mock-selftests shell docs \
+	   $(if $(PARTS),$(if $(filter build sparse,$(PARTS)),check),check)
+comma	:= ,
+ODD	:= $(word 2,$(subst :, ,$(subst $(comma), ,x$(CURDIR)x)))
+
+ifndef HOLDS_LOCK
+.NOTPARALLEL:
+
+$(sort $(BUILDS) apply-matrix check clean mbox refresh tree):
+	@$(if $(and $(ODD),$(filter $@,$(BUILDS))),echo "make $@: the kernel cannot be built below $(CURDIR): clone to a path without blanks$(comma) colons and commas" >&2; exit 1)
+	@HOLDS_LOCK=1 scripts/lock '$@' $(MAKE) --no-print-directory '$@'
+else
+
 run: tree
 	@mkdir -p '$(RESULTS)'
 	@if $(VMTEST) -l '$(RESULTS)' \
@@ -94,15 +116,19 @@ run: tree
 	else echo 'FAIL (kernel log: build/results/context_spam.log)'; exit 1; fi
 
 test: tree
+	@scripts/deps jq libtap-formatter-junit-perl
 	@scripts/test '$(TREE)' '$(RESULTS)'
 
 kunit: tree
+	@scripts/deps jq
 	@mkdir -p '$(RESULTS)'
 ifeq ($(KASAN),)
-	@scripts/kunit '$(TREE)' '$(WORK)/kunit' '$(RESULTS)' | tee '$(RESULTS)/kunit.txt'
+	@scripts/kunit '$(TREE)' '$(WORK)/kunit' '$(RESULTS)' | tee '$(RESULTS)/kunit.txt'; \
+	status=$$?; scripts/junit '$(RESULTS)/kunit.json' && exit $$status
 else
 	@scripts/kunit '$(TREE)' '$(WORK)/kunit-kasan' '$(RESULTS)/kasan' \
-		--kunitconfig=drivers/gpu/drm/i915/gem/tests/kasan.config | tee '$(RESULTS)/kunit-kasan.txt'
+		--kunitconfig=drivers/gpu/drm/i915/gem/tests/kasan.config | tee '$(RESULTS)/kunit-kasan.txt'; \
+	status=$$?; scripts/junit '$(RESULTS)/kasan/kunit.json' && exit $$status
 endif
 
 mutants: tree
@@ -113,7 +139,7 @@ coverage: tree
 
 kselftest: tree
 	@scripts/deps libtap-formatter-junit-perl
-	@rm -f '$(RESULTS)'/*.tap && mkdir -p '$(RESULTS)'
+	@rm -f '$(RESULTS)'/*_*.tap && mkdir -p '$(RESULTS)'
 	@failed=0; \
 	{ $(VMTEST) -l '$(RESULTS)' || failed=1; $(ALSO) exit $$failed; } | \
 		tee '$(RESULTS)/kselftest.tap' || failed=1; \
@@ -131,12 +157,15 @@ bench: tree
 	@scripts/bench '$(TREE)' '$(WORK)' '$(RESULTS)'
 
 check: tree
-	@scripts/deps b4 coccinelle
+	@scripts/deps b4 coccinelle shellcheck
 	@FULL='$(FULL)' FIRST='$(FIRST)' scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
 
 docs: tree
 	@scripts/deps graphviz python3-sphinx python3-yaml
 	@scripts/docs '$(TREE)' '$(WORK)/docs' '$(RESULTS)'
+
+apply-matrix: tree
+	@scripts/apply-matrix '$(TREE)' '$(WORK)/matrix'
 
 mbox: tree
 	@scripts/mbox '$(TREE)' '$(RESULTS)/series.mbox'
@@ -160,8 +189,9 @@ endif
 refresh:
 	@scripts/refresh '$(TREE)' .
 
-deps:
-	@scripts/deps
-
 clean:
 	rm -rf '$(WORK)' '$(WORK)'.* build/results
+endif
+
+deps:
+	@scripts/deps
