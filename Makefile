@@ -150,7 +150,11 @@ igt: tree
 	@scripts/deps jq libtap-formatter-junit-perl
 	@scripts/busybox '$(WORK)/busybox'
 	@scripts/igt-root '$(WORK)/igt' '$(IGT)'
-	@TESTS='$(TESTS)' BUSYBOX='$(WORK)/busybox' scripts/igt '$(WORK)/igt' '$(RESULTS)/igt' $(VMTEST)
+	@failed=0; \
+	TESTS='$(TESTS)' BUSYBOX='$(WORK)/busybox' \
+		scripts/igt '$(WORK)/igt' '$(RESULTS)/igt' $(VMTEST) || failed=1; \
+	scripts/junit '$(RESULTS)/igt' igt || failed=1; \
+	exit $$failed
 
 bench: tree
 	@scripts/deps gnuplot-nox
