@@ -237,13 +237,13 @@ function find_accel() {
 
 # run_guest command [argument...]
 function run_guest() {
-	local accel_opts=(-accel tcg,thread=multi) cpu=max signal=on stdin=/dev/null status=0
+	local accel_opts=(-accel "tcg,thread=multi") cpu=max signal=on stdin=/dev/null status=0
 
 	case $accel in
 	kvm)	accel_opts=(-accel kvm)
 		cpu=host ;;
-	icount)	accel_opts=(-accel tcg,thread=single -icount shift=0,sleep=off
-			-seed 1 -rtc base=2026-01-01,clock=vm) ;;
+	icount)	accel_opts=(-accel "tcg,thread=single" -icount "shift=0,sleep=off"
+			-seed 1 -rtc "base=2026-01-01,clock=vm") ;;
 	esac
 	if [ -n "$interactive" ]; then
 		signal=off
@@ -385,7 +385,7 @@ function main() {
 	log_dir=$(realpath -m "${log_dir:-$build_dir}")
 	kernel="$build_dir/arch/x86/boot/bzImage"
 	[[ "$build_dir$log_dir${TMPDIR:-}$busybox$extra_root" != *[[:space:],]* ]] ||
-		fail "no blanks and commas in the names of the folders of -d, -l and -r, TMPDIR and BUSYBOX, please"
+		fail "no blanks and commas in what -d, -l, -r, TMPDIR and BUSYBOX name, please"
 	mkdir -p "$build_dir" "$log_dir"
 
 	tmp_dir=$(mktemp -d "${TMPDIR:-/tmp}/i915-vmtest.XXXXXXXX")
@@ -397,8 +397,9 @@ function main() {
 		build_kernel
 		build_tests
 	fi
-	[ -f "$kernel" ] && [ -d "$build_dir/installed" ] ||
+	if [ ! -f "$kernel" ] || [ ! -d "$build_dir/installed" ]; then
 		fail "-b: nothing was built in $build_dir"
+	fi
 	# A copy, as -k puts another module in
 	cp -r "$build_dir/installed" "$tmp_dir/install"
 	find_accel
