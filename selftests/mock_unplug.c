@@ -47,6 +47,21 @@ static long kernel_warnings(void)
 	return count;
 }
 
+/* How many files and folders sysfs has, or keeps for somebody who refers to them. */
+static long sysfs_nodes(void)
+{
+	FILE *file = fopen("/sys/kernel/slab/kernfs_node_cache/objects", "r");
+	long count = -1;
+
+	if (file) {
+		if (fscanf(file, "%ld", &count) != 1)
+			count = -1;
+		fclose(file);
+	}
+
+	return count;
+}
+
 static bool is_bound(const char *name)
 {
 	char path[128];
@@ -151,6 +166,32 @@ TEST_F_TIMEOUT(unplug, idle, 120)
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, create_and_destroy(fd));
 	close(fd);
+}
+
+/* A folder that is lost costs one each time, and what each CPU keeps is less. */
+TEST_F_TIMEOUT(unplug, nothing_left_in_sysfs, 120)
+{
+	const int rounds = 200;
+	long before, after;
+	int i;
+
+	before = sysfs_nodes();
+	if (before < 0)
+		SKIP(return, "no count of sysfs nodes: it takes CONFIG_SLUB_DEBUG");
+
+	for (i = 0; i < rounds; i++) {
+		ASSERT_EQ(0, mock_unbind(self->name));
+		ASSERT_EQ(0, mock_bind(self->name));
+	}
+
+	/* They are freed after a grace period */
+	for (i = 0; i < 100; i++) {
+		after = sysfs_nodes();
+		if (after < before + rounds)
+			break;
+		usleep(100 * 1000);
+	}
+	EXPECT_LT(after, before + rounds);
 }
 
 TEST_F_TIMEOUT(unplug, open_file_with_contexts, 120)
