@@ -151,7 +151,7 @@ igt: tree
 	@scripts/busybox '$(WORK)/busybox'
 	@scripts/igt-root '$(WORK)/igt' '$(IGT)'
 	@failed=0; \
-	TESTS='$(TESTS)' BUSYBOX='$(WORK)/busybox' \
+	TESTS='$(TESTS)' KERNEL='$(KERNEL)' BUSYBOX='$(WORK)/busybox' \
 		scripts/igt '$(WORK)/igt' '$(RESULTS)/igt' $(VMTEST) || failed=1; \
 	scripts/junit '$(RESULTS)/igt' igt || failed=1; \
 	exit $$failed
