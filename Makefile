@@ -160,8 +160,9 @@ bench: tree
 	@scripts/deps gnuplot-nox
 	@scripts/bench '$(TREE)' '$(WORK)' '$(RESULTS)'
 
+# Without the library that it does not depend on, Debian's coccinelle runs no script
 check: tree
-	@scripts/deps b4 coccinelle shellcheck
+	@scripts/deps b4 coccinelle libpython3-dev shellcheck
 	@FULL='$(FULL)' FIRST='$(FIRST)' scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
 
 docs: tree

@@ -28,11 +28,6 @@ static void need_two_cpus(struct kunit *test)
 		kunit_skip(test, "needs two CPUs: kunit.py --qemu_args='-smp 2'");
 }
 
-static long worker_runs(struct mock_device *mock)
-{
-	return atomic_long_read(&mock->i915->gem.contexts.worker_runs);
-}
-
 /* Spins until the worker has begun once more, and is where it may have to wait. */
 static bool worker_came(struct mock_device *mock, long runs)
 {
@@ -649,6 +644,24 @@ static void context_freed_before_ids_end(struct kunit *test)
 	}
 }
 
+/* The free of a context may queue the worker for what the same flush then frees. */
+static void context_worker_stopped_at_end(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, 3);
+
+	t[0].next = &t[1];
+	t[0].free_fn = put_next;
+	tracked_context_close(&t[1]);
+	tracked_context_destroy(&t[0]);
+	mock->ops->free_contexts(mock->i915);
+	flush_workqueue(mock->i915->wq);
+	KUNIT_EXPECT_EQ(test, mock->freed, 2);
+
+	mock->ops->cleanup(mock->i915);
+	KUNIT_EXPECT_FALSE(test, mock->ops->cancel_worker(t[2].ctx));
+}
+
 struct free_probe {
 	struct mock_device *mock;
 	struct i915_gem_context *ctx;
@@ -877,6 +890,7 @@ static struct kunit_case context_free_cases[] = {
 	KUNIT_CASE(context_flush_waits_for_consumer),
 	KUNIT_CASE(context_closed_during_flush),
 	KUNIT_CASE(context_freed_before_ids_end),
+	KUNIT_CASE(context_worker_stopped_at_end),
 	KUNIT_CASE(context_traced_at_last_put),
 	KUNIT_CASE(context_free_waits_for_contexts_lock),
 	KUNIT_CASE(context_readable_under_rcu),

@@ -299,24 +299,42 @@ static void context_freed_with_file(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, use_context(other, other_id), 0);
 }
 
-/* Who closes a file frees its contexts too, if they are few, and not the worker. */
+/*
+ * Who closes a file frees 32 contexts, also with the workqueue blocked. If these are
+ * all, the worker does not come; if not, it comes at once.
+ */
 static void context_freed_by_close(struct kunit *test)
 {
-	struct mock_client *client = mock_client_open(test), *other = mock_client_open(test);
+	/* Of these the file has one already */
+	static const unsigned int counts[] = { 1, 9, 32, 100 };
+	struct mock_client *other = mock_client_open(test), *client;
 	struct mock_device *mock = test->priv;
+	unsigned int i, j, left;
+	long runs;
 	u32 id;
-	int i;
 
-	for (i = 0; i < 8; i++) {
-		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id), 0);
-		KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+	for (i = 0; i < ARRAY_SIZE(counts); i++) {
+		left = counts[i] > 32 ? counts[i] - 32 : 0;
+		client = mock_client_open(test);
+		for (j = 1; j < counts[i]; j++) {
+			KUNIT_ASSERT_EQ(test, create_context(client, 0, &id), 0);
+			KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+		}
+		mock->ops->flush(mock->i915);
+		runs = worker_runs(mock);
+
+		mock_device_block_queue(mock);
+		mock_client_close(client);
+		KUNIT_EXPECT_EQ_MSG(test, waiting(other), left, "of %u", counts[i]);
+		mock_device_unblock_queue(mock);
+
+		flush_workqueue(mock->i915->wq);
+		KUNIT_EXPECT_EQ_MSG(test, waiting(other), 0, "of %u", counts[i]);
+		/* As it would if it had been queued for later */
+		msleep(50);
+		KUNIT_EXPECT_EQ_MSG(test, worker_runs(mock) - runs, left ? 1 : 0,
+				    "of %u", counts[i]);
 	}
-	mock->ops->flush(mock->i915);
-
-	mock_device_block_queue(mock);
-	mock_client_close(client);
-	KUNIT_EXPECT_EQ(test, waiting(other), 0);
-	mock_device_unblock_queue(mock);
 }
 
 /* With the workqueue blocked, the ioctl that makes a context frees stale ones. */

@@ -222,6 +222,11 @@ static inline struct i915_gem_context *find_context(struct mock_client *client, 
 	return xa_load(&client_fpriv(client)->context_xa, id);
 }
 
+static inline long worker_runs(struct mock_device *mock)
+{
+	return atomic_long_read(&mock->i915->gem.contexts.worker_runs);
+}
+
 static inline unsigned long waiting(struct mock_client *client)
 {
 	struct i915_gem_contexts_stats *stats = &client->mock->i915->gem.contexts.stats;
