@@ -196,7 +196,8 @@ EOF
 		-type d -printf 'dir /selftests/%P 0755 0 0\n' -o \
 		-type f -printf 'file /selftests/%P %p 0%m 0 0\n' >> "$list"
 	if [ -n "$extra_root" ]; then
-		# Which would be dropped by the kernel, without a word
+		# In the place of a directory with something in it, the kernel
+		# drops a link without a word.
 		find "$extra_root" -type l -printf '%P\n' | while read -r file; do
 			! grep -qF "dir /$file " "$list" ||
 				fail "/$file is a link in $extra_root, and a directory in the guest"
