@@ -404,8 +404,7 @@ static void watch_vm(struct i915_address_space *vm)
 	vm->cleanup = count_vm_cleanup;
 }
 
-/* The flush returns after the vms have gone that the contexts had. */
-static void context_flush_waits_for_vm(struct kunit *test)
+static void wait_for_vm(struct kunit *test, void (*flush)(struct drm_i915_private *i915))
 {
 	struct mock_client *client = mock_client_open(test);
 	const u32 vm_id = create_vm(test, client);
@@ -428,8 +427,24 @@ static void context_flush_waits_for_vm(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&vms_cleaned), 0);
 	mock_device_unblock_queue(mock);
 
-	mock->ops->flush(mock->i915);
+	flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, atomic_read(&vms_cleaned), 2);
+}
+
+/* The flush returns after the vms have gone that the contexts had. */
+static void context_flush_waits_for_vm(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+
+	wait_for_vm(test, mock->ops->flush);
+}
+
+/* So does suspend. */
+static void context_suspend_waits_for_vm(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+
+	wait_for_vm(test, mock->ops->suspend);
 }
 
 /*
@@ -482,6 +497,29 @@ static void free_after_request(struct kunit *test, struct mock_client *client, u
 static void context_freed_after_request(struct kunit *test)
 {
 	free_after_request(test, mock_client_open(test), build_extensions(test, 0));
+}
+
+/* Suspend waits for requests, and then frees the contexts that these were of. */
+static void context_freed_by_suspend(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = test->priv;
+	struct census before, after;
+	u32 id;
+
+	before = take_census(client, 0);
+
+	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+	KUNIT_ASSERT_EQ(test, mock->ops->submit(find_context(client, id), 0, NULL, HZ / 20), 0);
+	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
+	KUNIT_EXPECT_EQ(test, waiting(client), 1);
+
+	mock->ops->suspend(mock->i915);
+	KUNIT_EXPECT_EQ(test, waiting(client), 0);
+
+	after = complete_requests(client, &before);
+	expect_same(test, "after the suspend", &before, &after);
 }
 
 /* A context that is destroyed lets go of the objects that its batches have used. */
@@ -1278,7 +1316,9 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_reaped_by_ioctl, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_listed_until_freed, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_flush_waits_for_vm, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_suspend_waits_for_vm, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_after_request, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_freed_by_suspend, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_forgets_objects, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_creation_refused, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_created_among_guesses, creation_path_gen_params),

@@ -19,7 +19,7 @@
 #include "i915_gem_context_mock.h"
 
 /* More than anything here takes under emulation, unless it never ends */
-#define PATIENCE_MS	2000
+#define PATIENCE_MS	10000
 
 static const struct intel_device_info mock_info = {
 	.__runtime.graphics.ip.ver = 12,

@@ -31,7 +31,7 @@
  * the KUnit suite; with more, one may be stopped by the host while it frees.
  */
 #define WAITING_MAX	4
-#define WAITING_MORE	200
+#define WAITING_MORE	1000
 
 #define THREADS_MAX	64
 #define CACHES_MAX	512

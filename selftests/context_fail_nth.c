@@ -18,6 +18,7 @@
 #define POINTS_MAX	2000	/* far more than any call has */
 #define SPACE_STEP	64	/* bytes */
 #define SPACE_MAX	1000000
+#define WORKS_IN_A_ROW	16	/* more than what is allocated where it may fail */
 
 static int write_text(const char *path, const char *text)
 {
@@ -393,7 +394,8 @@ TEST_F_TIMEOUT(memory, ends, 600)
 		before.wakerefs = self->before.wakerefs;
 
 		/* From more and more bytes, until it works some times in a row */
-		for (space = 0, failed = 0; after < 4 && space < SPACE_MAX; space += SPACE_STEP) {
+		for (space = 0, failed = 0; after < WORKS_IN_A_ROW && space < SPACE_MAX;
+		     space += SPACE_STEP) {
 			ASSERT_EQ(0, step->prepare(&self->attempt));
 			snprintf(text, sizeof(text), "%u", space);
 			ASSERT_EQ(0, write_text(FAILSLAB "space", text));

@@ -18,6 +18,7 @@
 #include "../../../kselftest_harness.h"
 #include "i915_census.h"
 
+#define DROP_FREED	"0x10"	/* to debugfs i915_gem_drop_caches */
 #define MANY		300	/* contexts */
 #define THREADS_MAX	16
 #define PROCS_MAX	8
@@ -211,6 +212,30 @@ static void *destroy_all(void *arg)
 }
 
 /* Of the threads that destroy one context at the same time one succeeds. */
+/* debugfs i915_gem_drop_caches does not leave contexts to the worker either. */
+TEST_F_TIMEOUT(reclaim, destroyed_and_dropped, 120)
+{
+	struct i915_stats stats;
+	unsigned int id = 0, i;
+	char path[64];
+	int file;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches",
+		 self->node.minor);
+	file = open(path, O_WRONLY | O_CLOEXEC);
+	ASSERT_LE(0, file);
+
+	for (i = 0; i < 100; i++) {
+		ASSERT_EQ(0, i915_context_create(self->fd, &id));
+		EXPECT_EQ(0, i915_context_use(self->fd, id));
+		EXPECT_EQ(0, i915_context_destroy(self->fd, id));
+		EXPECT_EQ(strlen(DROP_FREED), write(file, DROP_FREED, strlen(DROP_FREED)));
+		ASSERT_EQ(0, i915_read_stats(&self->node, &stats));
+		EXPECT_EQ(0, stats.waiting);
+	}
+	close(file);
+}
+
 TEST_F_TIMEOUT(reclaim, destroyed_by_several, 120)
 {
 	pthread_t threads[4];

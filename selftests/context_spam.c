@@ -25,9 +25,9 @@
  * A thread closes one context at a time, and each creation frees more than
  * one: a few are left by whoever loses the race for the free lock. In a guest
  * the host may stop the CPU that holds the lock; the others go on for the few
- * milliseconds, which the constant allows for.
+ * milliseconds, which the constant allows for, some 10 us for a context with KVM.
  */
-#define WAITING_MAX(threads)	(4 * (threads) + 200)
+#define WAITING_MAX(threads)	(4 * (threads) + 1000)
 
 /* The worker leaves contexts to creation for 10 ms, and files are opened and closed. */
 #define RUNS_MAX(seconds, files) (200 * (seconds) + 10 * (files))
