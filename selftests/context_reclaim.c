@@ -231,7 +231,7 @@ TEST_F_TIMEOUT(reclaim, destroyed_and_dropped, 120)
 		EXPECT_EQ(0, i915_context_destroy(self->fd, id));
 		EXPECT_EQ(strlen(DROP_FREED), write(file, DROP_FREED, strlen(DROP_FREED)));
 		ASSERT_EQ(0, i915_read_stats(&self->node, &stats));
-		EXPECT_EQ(0, stats.waiting);
+		ASSERT_EQ(0, stats.waiting);
 	}
 	close(file);
 }
