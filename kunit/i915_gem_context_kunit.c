@@ -499,29 +499,6 @@ static void context_freed_after_request(struct kunit *test)
 	free_after_request(test, mock_client_open(test), build_extensions(test, 0));
 }
 
-/* Suspend waits for requests, and then frees the contexts that these were of. */
-static void context_freed_by_suspend(struct kunit *test)
-{
-	struct mock_client *client = mock_client_open(test);
-	struct mock_device *mock = test->priv;
-	struct census before, after;
-	u32 id;
-
-	before = take_census(client, 0);
-
-	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id), 0);
-	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
-	KUNIT_ASSERT_EQ(test, mock->ops->submit(find_context(client, id), 0, NULL, HZ / 20), 0);
-	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
-	KUNIT_EXPECT_EQ(test, waiting(client), 1);
-
-	mock->ops->suspend(mock->i915);
-	KUNIT_EXPECT_EQ(test, waiting(client), 0);
-
-	after = complete_requests(client, &before);
-	expect_same(test, "after the suspend", &before, &after);
-}
-
 /* A context that is destroyed lets go of the objects that its batches have used. */
 static void context_forgets_objects(struct kunit *test)
 {
@@ -1318,7 +1295,6 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_flush_waits_for_vm, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_suspend_waits_for_vm, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_after_request, creation_path_gen_params),
-	KUNIT_CASE_PARAM(context_freed_by_suspend, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_forgets_objects, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_creation_refused, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_created_among_guesses, creation_path_gen_params),
