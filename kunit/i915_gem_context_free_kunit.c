@@ -457,7 +457,8 @@ KUNIT_ARRAY_PARAM_DESC(last_flush, last_flushes, description);
 static void context_flushed_without_worker(struct kunit *test)
 {
 	const struct last_flush *last_flush = test->param_value;
-	const unsigned int count = 300;
+	/* More than a run of the worker frees, once for each flush on the way */
+	const unsigned int count = 1100;
 	struct mock_device *mock = test->priv;
 	struct tracked_context *t = tracked_contexts_create(test, count);
 	unsigned int i;
