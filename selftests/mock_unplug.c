@@ -189,7 +189,7 @@ TEST_F_TIMEOUT(unplug, nothing_left_in_sysfs, 120)
 
 	before = sysfs_nodes();
 	if (before < 0)
-		SKIP(return, "no count of sysfs nodes: it takes CONFIG_SLUB_DEBUG and slab_nomerge");
+		SKIP(return, "no count of sysfs nodes: for want of SLUB_DEBUG or slab_nomerge");
 
 	for (i = 0; i < rounds; i++) {
 		ASSERT_EQ(0, mock_unbind(self->name));
