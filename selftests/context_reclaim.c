@@ -211,7 +211,6 @@ static void *destroy_all(void *arg)
 	return NULL;
 }
 
-/* Of the threads that destroy one context at the same time one succeeds. */
 /* debugfs i915_gem_drop_caches does not leave contexts to the worker either. */
 TEST_F_TIMEOUT(reclaim, destroyed_and_dropped, 120)
 {
@@ -236,6 +235,7 @@ TEST_F_TIMEOUT(reclaim, destroyed_and_dropped, 120)
 	close(file);
 }
 
+/* Of the threads that destroy one context at the same time one succeeds. */
 TEST_F_TIMEOUT(reclaim, destroyed_by_several, 120)
 {
 	pthread_t threads[4];
