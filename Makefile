@@ -19,6 +19,9 @@ KERNEL	?=
 TESTS	?=
 IGT	?=
 BEFORE	?=
+GEN	?= 12
+GENS	?= 9 11 12
+QEMU	?=
 
 # One folder for each kernel that the series is put on.
 ifeq ($(LINUX),)
@@ -29,22 +32,25 @@ NAME	:= $(shell basename '$(LINUX_PATH)' | tr -c 'A-Za-z0-9._\n-' _)-$(firstword
 endif
 WORK	:= $(CURDIR)/build/$(NAME)
 TREE	:= $(WORK)/linux
-RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)
-KSFT	:= tools/testing/selftests/drivers/gpu/i915
-# What is booted: the end of the series, or the commit before the redesign
-BOOTED	:= $(WORK)$(if $(BEFORE),/before)
-VMTEST	:= $(BOOTED)/linux/$(KSFT)/vmtest.sh -d '$(BOOTED)/vm' -a '$(ACCEL)' -s '$(SMP)'
-# What contexts cost, in instructions, and what of it has a limit: make bench has more.
-ALSO	:= $(BOOTED)/linux/$(KSFT)/vmtest.sh -b -d '$(BOOTED)/vm' -a icount -l '$(RESULTS)' \
-	   context_bench -n 10000 costs memory || failed=1;
+RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)$(if $(KERNEL),/$(KERNEL))$(if $(filter-out 12,$(GEN)),/gen$(GEN))
+# What is booted: the end of the series, the commit before the redesign, or the base
+BOOTED	:= $(if $(BEFORE),$(WORK)/$(if $(filter base,$(BEFORE)),base,before)/linux,$(TREE))
+VM	:= $(WORK)/vm$(if $(BEFORE),-$(notdir $(patsubst %/linux,%,$(BOOTED))))$(if $(KERNEL),-$(KERNEL))
+CONFIGS	:= configs/vmtest.config $(if $(KERNEL),configs/$(KERNEL).config)
+# The base has no tests of its own
+KERNEL_BUILD = scripts/kernel '$(BOOTED)' '$(VM)' '$(if $(filter base,$(BEFORE)),$(TREE),$(BOOTED))' $(CONFIGS)
+VMTEST	:= scripts/vmtest
+export ACCEL GEN QEMU SMP
 
-# The mock selftests inside the driver take such a kernel longer than all the rest,
-# and 20000 contexts a quarter of an hour.
+# What contexts cost, in instructions, and what of it has a limit: make bench has more.
+ALSO	:= ACCEL=icount $(VMTEST) '$(VM)' '$(RESULTS)' context_bench -n 10000 costs memory || failed=1;
+
+# 20000 contexts take such a kernel a quarter of an hour.
 ifneq ($(KERNEL),)
-VMTEST	:= $(BOOTED)/linux/$(KSFT)/vmtest.sh -d '$(BOOTED)/vm-$(KERNEL)' -a '$(ACCEL)' -s '$(SMP)' \
-	   -c '$(BOOTED)/linux/$(KSFT)/$(KERNEL).config' -m 2G -t 3600 -x mock_selftests -x context_spam
-RESULTS	:= $(RESULTS)/$(KERNEL)
-ALSO	:= $(VMTEST) -l '$(RESULTS)' context_spam -n 2000 || failed=1;
+VMTEST	+= -m 2G -t 3600
+ALSO	:= $(VMTEST) '$(VM)' '$(RESULTS)' context_spam -n 2000 || failed=1; \
+	   $(VMTEST) -l i915_gem_context_tests '$(VM)' '$(RESULTS)' guest-kunit || failed=1;
+ALL	:= -x context_spam
 endif
 
 # The base folder lets clones share the compiler cache, and what is not in it costs a
@@ -60,11 +66,11 @@ export CCACHE_NOHASHDIR := 1
 
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test tree refresh check docs mbox kunit mutants coverage kselftest igt bench \
-	mock-selftests shell deps clean apply-matrix
+.PHONY: help run test tree vm refresh check docs mbox kunit mutants coverage kselftest igt bench \
+	model-test qemu shell deps clean apply-matrix
 
 help:
-	@echo 'make run        spam contexts on an i915 without a GPU, in QEMU'
+	@echo 'make run        spam contexts on i915, on a GPU that QEMU models'
 	@echo 'make test       every test there is'
 	@echo 'make kunit      the KUnit suites, KASAN=1 under KASAN'
 	@echo 'make mutants    does KUnit notice wrong changes to the driver? MUTANTS= names some'
@@ -76,8 +82,9 @@ help:
 	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more,'
 	@echo '                FIRST=17 looks at the first 17 patches alone, which are the fixes'
 	@echo 'make docs       the HTML of the chapter on the life of a context, without a new warning'
-	@echo 'make mock-selftests'
-	@echo '                the selftests inside the driver, MODULE= names another i915.ko'
+	@echo 'make model-test'
+	@echo '                is the modelled GPU what the driver takes it for? with a fuzz of it; GENS=12'
+	@echo 'make qemu       QEMU with the modelled GPU: prints the path of the binary'
 	@echo 'make apply-matrix'
 	@echo '                does the series apply to the kernels before and after, too?'
 	@echo 'make mbox       the series as it would be mailed: build/results/series.mbox'
@@ -87,14 +94,17 @@ help:
 	@echo 'make clean      delete build/$(NAME)'
 	@echo
 	@echo 'LINUX=dir    your own git tree in place of Debian'"'"'s, taken at its HEAD, not written to'
-	@echo 'BEFORE=1     boots the commit before the redesign: in make run, kselftest, igt'
+	@echo 'BEFORE=1     boots the commit before the redesign, BEFORE=base the kernel without'
+	@echo '             the series: in make run, kselftest, igt'
+	@echo 'GEN=$(GEN)       graphics version of the modelled GPU: 9, 11 or 12'
+	@echo 'QEMU=file    a QEMU of your own that has the device intel-gpu'
 	@echo 'COUNT=$(COUNT)  contexts in each of the runs of make run'
 	@echo 'THREADS=$(THREADS) PROCS=$(PROCS)  threads in each process and processes that spam'
 	@echo 'ACCEL=$(ACCEL)  kvm, tcg, or auto: KVM if it works    SMP=$(SMP)  CPUs of the guest'
 
 # Targets that use the kernel's own make, which takes no blanks and colons in its path,
 # nor vmtest.sh commas, and the others that write to build/: one at a time, see scripts/lock.
-BUILDS	:= run test kunit mutants coverage kselftest igt bench mock-selftests shell docs \
+BUILDS	:= run test kunit mutants coverage kselftest igt bench model-test shell docs \
 	   $(if $(PARTS),$(if $(filter build sparse,$(PARTS)),check),check)
 comma	:= ,
 ODD	:= $(word 2,$(subst :, ,$(subst $(comma), ,x$(CURDIR)x)))
@@ -107,13 +117,12 @@ $(sort $(BUILDS) apply-matrix check clean mbox refresh tree):
 	@HOLDS_LOCK=1 scripts/lock '$@' $(MAKE) --no-print-directory '$@'
 else
 
-run: tree
-	@mkdir -p '$(RESULTS)'
-	@if $(VMTEST) -l '$(RESULTS)' \
+run: vm
+	@if $(VMTEST) '$(VM)' '$(RESULTS)' \
 		context_spam -n '$(COUNT)' -t '$(THREADS)' -p '$(PROCS)' | \
 		sed -u -e '/^TAP version/d' -e '/^1\.\./d' -e 's/^# \{0,1\}//'; \
 	then echo PASS; \
-	else echo 'FAIL (kernel log: build/results/context_spam.log)'; exit 1; fi
+	else echo 'FAIL (kernel log: $(RESULTS)/context_spam.log)'; exit 1; fi
 
 test: tree
 	@scripts/deps jq libtap-formatter-junit-perl
@@ -137,22 +146,24 @@ mutants: tree
 coverage: tree
 	@scripts/coverage '$(TREE)' '$(WORK)/coverage' '$(RESULTS)'
 
-kselftest: tree
+kselftest: vm
 	@scripts/deps libtap-formatter-junit-perl
-	@rm -f '$(RESULTS)'/*_*.tap && mkdir -p '$(RESULTS)'
+	@rm -f '$(RESULTS)'/*_*.tap
 	@failed=0; \
-	{ $(VMTEST) -l '$(RESULTS)' || failed=1; $(ALSO) exit $$failed; } | \
+	{ $(VMTEST) $(ALL) '$(VM)' '$(RESULTS)' || failed=1; $(ALSO) exit $$failed; } | \
 		tee '$(RESULTS)/kselftest.tap' || failed=1; \
 	scripts/junit '$(RESULTS)' || failed=1; \
 	exit $$failed
 
-igt: tree
+model-test: vm
+	@GEN='$(GENS)' scripts/model-test '$(VM)' '$(RESULTS)'
+
+igt: vm
 	@scripts/deps jq libtap-formatter-junit-perl
-	@scripts/busybox '$(WORK)/busybox'
 	@scripts/igt-root '$(WORK)/igt' '$(IGT)'
 	@failed=0; \
-	TESTS='$(TESTS)' KERNEL='$(KERNEL)' BUSYBOX='$(WORK)/busybox' \
-		scripts/igt '$(WORK)/igt' '$(RESULTS)/igt' $(VMTEST) || failed=1; \
+	TESTS='$(TESTS)' KERNEL='$(KERNEL)' \
+		scripts/igt '$(WORK)/igt' '$(VM)' '$(RESULTS)/igt' || failed=1; \
 	scripts/junit '$(RESULTS)/igt' igt || failed=1; \
 	exit $$failed
 
@@ -175,12 +186,13 @@ apply-matrix: tree
 mbox: tree
 	@scripts/mbox '$(TREE)' '$(RESULTS)/series.mbox'
 
-mock-selftests: tree
-	@$(VMTEST) -l '$(RESULTS)/$(notdir $(MODULE))' $(if $(MODULE),-k '$(MODULE)') mock_selftests
+shell: vm
+	@$(VMTEST) -i '$(VM)' '$(RESULTS)'
 
-shell: tree
-	@scripts/busybox '$(WORK)/busybox'
-	@BUSYBOX='$(WORK)/busybox' $(VMTEST) -i
+# The kernel and the kselftests, as they are booted
+vm: tree
+	@mkdir -p '$(RESULTS)'
+	@$(KERNEL_BUILD)
 
 tree: deps
 ifeq ($(LINUX),)
@@ -189,7 +201,7 @@ ifeq ($(LINUX),)
 else
 	@scripts/tree '$(TREE)' '$(LINUX)'
 endif
-	@$(if $(BEFORE),scripts/before '$(TREE)' '$(BOOTED)',:)
+	@$(if $(BEFORE),scripts/before '$(TREE)' '$(BOOTED)' '$(BEFORE)',:)
 
 refresh:
 	@scripts/refresh '$(TREE)' .
@@ -197,6 +209,9 @@ refresh:
 clean:
 	rm -rf '$(WORK)' '$(WORK)'.* build/results
 endif
+
+qemu: deps
+	@scripts/qemu
 
 deps:
 	@scripts/deps

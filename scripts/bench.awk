@@ -169,7 +169,7 @@ function print_plots(	i, n, name, list) {
 		if (name !~ /^rate_.*thread/)
 			continue
 		n = ratio(name)
-		sub(/^rate_i915-mock\./, "gfx", name)
+		sub(/^rate_[^_]*_/, "", name)
 		gsub(/_/, " ", name)
 		printf "\"%s\" %.4f %.4f %.4f\n", name, n, least, most > "rates.dat"
 	}

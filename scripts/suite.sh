@@ -3,7 +3,8 @@
 # own, signatures checked, from the mirror this machine already uses. What the
 # system has installed, and its own apt lists, are not touched.
 #
-# suite_setup SUITE DIR, then suite_apt COMMAND [argument...] as often as needed
+# suite_setup SUITE DIR, then suite_apt COMMAND [argument...] as often as needed;
+# with suite_types=deb-src for sources
 
 suite_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -49,7 +50,7 @@ suite_setup() {
 	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
 		sort -u > "$suite_dir/mirrors"
 	while read -r suite_mirror; do
-		echo "deb [signed-by=$suite_keyring] $suite_mirror $1 main" \
+		echo "${suite_types:-deb} [signed-by=$suite_keyring] $suite_mirror $1 main" \
 			> "$suite_dir/sources.list"
 		if suite_apt apt-get update >"$suite_dir/log" 2>&1 &&
 		   ! grep -q '^[EW]:' "$suite_dir/log"; then
