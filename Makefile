@@ -23,6 +23,10 @@ GEN	?= 12
 GENS	?= 9 11 12
 QEMU	?=
 
+ifeq ($(filter 9 11 12,$(GEN)),)
+$(error GEN=$(GEN): the model knows the graphics versions 9, 11 and 12)
+endif
+
 # One folder for each kernel that the series is put on.
 ifeq ($(LINUX),)
 NAME	:= linux-7.3

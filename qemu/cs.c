@@ -664,6 +664,7 @@ static bool fetch(IntelGPUEngine *e, Command *cmd)
     cmd->privileged = cmd->ggtt;
     cmd->ip = e->level ? e->batch[e->level] :
                          *engine_reg(e, RING_START) + (*engine_reg(e, RING_HEAD) & HEAD_ADDR);
+    engine_save_batch(e);
     *engine_reg(e, RING_ACTHD) = cmd->ip;
     *engine_reg(e, RING_ACTHD_UDW) = cmd->ip >> 32;
 

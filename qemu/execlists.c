@@ -113,6 +113,7 @@ void engine_submit_elsp(IntelGPUEngine *e, uint32_t value)
 void engine_submit_queue(IntelGPUEngine *e)
 {
     submit(e, e->queue, MAX_PORTS);
+    memset(e->queue, 0, sizeof(e->queue));
 }
 
 static void load_port(IntelGPUEngine *e)

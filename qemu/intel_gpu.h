@@ -188,6 +188,7 @@ void engine_kick(IntelGPUEngine *e, int64_t delay_ns);
 bool engine_context_load(IntelGPUEngine *e, uint64_t desc);
 void engine_context_save(IntelGPUEngine *e);
 void engine_reload_tail(IntelGPUEngine *e);
+void engine_save_batch(IntelGPUEngine *e);
 
 /* cs.c */
 void engine_run(void *opaque);

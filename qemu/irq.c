@@ -7,7 +7,6 @@
  */
 #include "intel_gpu.h"
 #include "hw/pci/msi.h"
-#include "trace.h"
 
 #define INTR_BANKS 2
 
@@ -50,9 +49,6 @@ void intel_gpu_irq_update(IntelGPUState *s)
     bool level = (*intel_gpu_reg(s, master_register(s)) & MASTER_IRQ_ENABLE) &&
                  master_status(s);
 
-    if (level != s->irq_level) {
-        trace_intel_gpu_irq(level);
-    }
     if (!msi_enabled(&s->parent_obj)) {
         pci_set_irq(&s->parent_obj, level);
     } else if (level && !s->irq_level) {

@@ -143,7 +143,7 @@ static void save_register(IntelGPUEngine *e, uint32_t addr, uint32_t value, uint
 }
 
 /* Where a batch goes on; one of the second level is never left before its end. */
-static void save_batch(IntelGPUEngine *e)
+void engine_save_batch(IntelGPUEngine *e)
 {
     *engine_reg(e, RING_BBADDR) = e->level ? (uint32_t)e->batch[1] | RING_BB_VALID : 0;
     *engine_reg(e, RING_BBADDR_UDW) = e->level ? e->batch[1] >> 32 : 0;
@@ -159,7 +159,7 @@ void engine_context_save(IntelGPUEngine *e)
     }
     trace_intel_gpu_context_save(e->info->name, e->desc, *engine_reg(e, RING_HEAD), e->level);
     engine_flush_tlb(e);
-    save_batch(e);
+    engine_save_batch(e);
     *engine_reg(e, RING_CTX_TIMESTAMP) = engine_context_timestamp(e);
     if (e->info->class != CLASS_RENDER && read_image(e, image)) {
         extend_image(e, image);

@@ -22,6 +22,7 @@ void engine_reset(IntelGPUEngine *e)
     *engine_reg(e, RING_INSTDONE) = UINT32_MAX;
 
     e->elsp_count = 0;
+    memset(e->queue, 0, sizeof(e->queue));
     e->num_pending = 0;
     e->num_ports = e->port = 0;
     e->csb_write = e->gpu->gen->csb_entries - 1;

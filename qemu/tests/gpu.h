@@ -29,6 +29,7 @@
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define PAGE		4096u
 #define SECOND		1000000000ll
+#define NODE		"/dev/dri/renderD128"
 #define SYSFS		"/sys/class/drm/card0/"
 
 #define MI(op, length)	((op) << 23 | (length))
@@ -45,9 +46,14 @@
 #define MI_FLUSH_DW	MI(0x26u, 3)
 #define MI_LRM		MI(0x29u, 2)
 #define MI_LRR		MI(0x2au, 1)
+#define MI_COPY_MEM	MI(0x2eu, 3)
+#define MI_ATOMIC	MI(0x2fu, 1)
+#define   ATOMIC_QWORD	(1 << 19)
+#define   ATOMIC_INLINE	(1 << 18 | 8)	/* operands, and 8 more dwords for them */
 #define MI_BATCH_START	(MI(0x31u, 1) | 1 << 8)
 #define MI_BB_PREDICATE	(1 << 15)
 #define MI_COND_END	(MI(0x36u, 2) | 1 << 21)
+#define PIPE_CONTROL	0x7a000004
 
 #define PREDICATE_RESULT	0x418
 #define PREDICATE_RESULT_1	0x41c
@@ -139,15 +145,21 @@ static inline int getparam(int param)
 	return value;
 }
 
+static inline void write_file(const char *path, const char *text)
+{
+	int file = open(path, O_WRONLY | O_CLOEXEC), length = strlen(text);
+
+	check(file >= 0 && write(file, text, length) == length, "%s: %s", path, strerror(errno));
+	close(file);
+}
+
 static inline void set_engine(const struct engine *e, const char *name, int value)
 {
 	char path[128], text[16];
-	int file, length = snprintf(text, sizeof(text), "%d", value);
 
+	snprintf(text, sizeof(text), "%d", value);
 	snprintf(path, sizeof(path), SYSFS "engine/%s/%s", e->name, name);
-	file = open(path, O_WRONLY | O_CLOEXEC);
-	check(file >= 0 && write(file, text, length) == length, "%s: %s", path, strerror(errno));
-	close(file);
+	write_file(path, text);
 }
 
 /* Long enough for a slow host not to see hangs where there are none */
@@ -354,7 +366,7 @@ static inline void emit_lri64(struct batch *b, uint32_t reg, uint64_t value)
 }
 
 static inline void emit_reg_mem(struct batch *b, uint32_t op, uint32_t reg, struct bo *bo,
-			 uint32_t dword)
+				uint32_t dword)
 {
 	emit(b, op);
 	emit(b, reg);
@@ -369,7 +381,7 @@ static inline void emit_lrr(struct batch *b, uint32_t from, uint32_t to)
 }
 
 static inline void emit_sema(struct batch *b, unsigned int op, struct bo *bo, uint32_t dword,
-		      uint32_t value)
+			     uint32_t value)
 {
 	emit(b, MI_SEMA_WAIT | op << 12);
 	emit(b, value);
@@ -436,12 +448,8 @@ static inline void check_works(const struct engine *e)
  */
 static inline void settle(void)
 {
-	const char *path = "/sys/kernel/debug/dri/128/i915_gem_drop_caches";
-	int file = open(path, O_WRONLY | O_CLOEXEC);
-
 	/* DROP_RETIRE, DROP_ACTIVE, DROP_FREED, DROP_IDLE */
-	check(file >= 0 && write(file, "0x5c", 4) == 4, "%s: %s", path, strerror(errno));
-	close(file);
+	write_file("/sys/kernel/debug/dri/128/i915_gem_drop_caches", "0x5c");
 	usleep(500000);
 }
 
@@ -463,7 +471,8 @@ static inline void find_engine(const struct i915_engine_class_instance *id)
 	nengines++;
 }
 
-static inline void query(void)
+/* Prints what the programs begin with. */
+static inline bool find_engines(void)
 {
 	static union {
 		struct drm_i915_query_engine_info info;
@@ -475,7 +484,13 @@ static inline void query(void)
 	struct drm_i915_query arg = { .num_items = 1, .items_ptr = (uintptr_t)&item };
 	unsigned int i, chip;
 
-	fd = open("/dev/dri/renderD128", O_RDWR | O_CLOEXEC);
+	setlinebuf(stdout);
+	printf("TAP version 13\n");
+	if (setjmp(give_up)) {
+		printf("Bail out! no GPU to be tested\n");
+		return false;
+	}
+	fd = open(NODE, O_RDWR | O_CLOEXEC);
 	must(fd >= 0);
 	must(!ioctl(fd, DRM_IOCTL_I915_QUERY, &arg) && item.length > 0);
 	for (i = 0; i < buffer.info.num_engines; i++)
@@ -485,6 +500,70 @@ static inline void query(void)
 	printf("# device %04x, generation %d, %u engines\n", chip, gen, nengines);
 	must(nengines > 1);
 	close(fd);
+	return true;
+}
+
+enum { ANY_CLASS = -1 };
+
+struct test {
+	const char *name;
+	void (*run)(void);
+	int class;		/* of the engines that it is for */
+	const char *needs;	/* a file */
+};
+
+/* Ends a test. */
+__attribute__((format(printf, 1, 2)))
+static inline bool report(const char *format, ...)
+{
+	bool ok = !errors;
+	va_list args;
+
+	printf("%sok %u ", ok ? "" : "not ", ++test_number);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	printf("\n");
+	errors = 0;
+	return ok;
+}
+
+static inline bool run_test(const struct test *test)
+{
+	next_addr = 0x10000000;
+	fd = open(NODE, O_RDWR | O_CLOEXEC);
+	if (!setjmp(give_up)) {
+		must(fd >= 0);
+		reset_timeouts();
+		test->run();
+	}
+	close_node();
+	return report("%s.%s", engine->name, test->name);
+}
+
+/* All tests on all engines, or those tests whose name contains that; returns a status. */
+static inline int run_tests(const struct test *tests, unsigned int n, const char *name)
+{
+	unsigned int failed = 0, i, k;
+
+	if (!find_engines())
+		return 1;
+	for (i = 0; i < nengines; i++) {
+		engine = &engines[i];
+		for (k = 0; k < n; k++) {
+			if (tests[k].class >= 0 && tests[k].class != engine->id.engine_class)
+				continue;
+			if (name && !strstr(tests[k].name, name))
+				continue;
+			if (tests[k].needs && access(tests[k].needs, F_OK))
+				printf("# %s is not run: no %s\n", tests[k].name, tests[k].needs);
+			else if (!run_test(&tests[k]))
+				failed++;
+		}
+	}
+	settle();
+	printf("1..%u\n", test_number);
+	return failed || !test_number;
 }
 
 #endif
