@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Gives contexts up in every way there is, and expects the kernel's counters of
- * contexts, and of the objects that these are made of, to be back afterwards where
- * they were before, each id to be handed out again, and none to be higher than the
- * most contexts that a file had at once.
+ * Gives contexts up in every way there is. Afterwards the kernel's counters of
+ * contexts and of the objects that they consist of must be what they were before,
+ * each id must be handed out again, and no id may be higher than the most contexts
+ * that a file had at once.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "../../../kselftest_harness.h"
+#include "i915_batch.h"
 #include "i915_census.h"
 
 #define DROP_FREED	"0x10"	/* to debugfs i915_gem_drop_caches */
@@ -86,54 +87,23 @@ static unsigned int wrong_vm_id(int fd, unsigned int count)
 	return wrong;
 }
 
-/* A child that cannot outlive an assertion of its parent. */
-static pid_t fork_child(void)
-{
-	const pid_t parent = getpid(), pid = fork();
-
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(1);
-	}
-
-	return pid;
-}
-
-static int open_node(const struct i915_node *node)
-{
-	return open(node->path, O_RDWR | O_CLOEXEC);
-}
-
 FIXTURE(reclaim) {
 	struct i915_node node;
 	struct i915_census before;
 	int fd;
 };
 
-FIXTURE_VARIANT(reclaim) {
-	bool by_ioctl;
-};
-
-FIXTURE_VARIANT_ADD(reclaim, by_first_use) {
-	.by_ioctl = false,
-};
-
-FIXTURE_VARIANT_ADD(reclaim, by_create_ioctl) {
-	.by_ioctl = true,
-};
-
 FIXTURE_SETUP(reclaim)
 {
-	const int err = i915_first_census(&self->node, variant->by_ioctl, &self->before);
+	const int err = i915_first_census(&self->node, &self->before);
 
 	if (err == -ENODEV)
-		SKIP(return, I915_NO_PATH);
+		SKIP(return, I915_UNSUITABLE);
 	if (err == -EBUSY)
 		SKIP(return, I915_IN_USE);
 	ASSERT_EQ(0, err);
 
-	self->fd = open_node(&self->node);
+	self->fd = i915_open(&self->node);
 	ASSERT_LE(0, self->fd);
 }
 
@@ -288,7 +258,7 @@ TEST_F_TIMEOUT(reclaim, forked_and_exited, 120)
 		ASSERT_LE(0, pids[child]);
 		if (!pids[child]) {
 			/* In the file of the parent, and in one of its own */
-			int fd = open_node(&self->node);
+			int fd = i915_open(&self->node);
 
 			_exit(fd < 0 || create_many(self->fd, ids, 50) ||
 			      create_many(fd, ids, 50));
@@ -318,7 +288,7 @@ TEST_F_TIMEOUT(reclaim, killed, 120)
 			pids[child] = fork_child();
 			ASSERT_LE(0, pids[child]);
 			if (!pids[child]) {
-				int fd = child % 2 ? self->fd : open_node(&self->node);
+				int fd = child % 2 ? self->fd : i915_open(&self->node);
 				unsigned int ids[20];
 
 				do {
@@ -402,7 +372,7 @@ TEST_F_TIMEOUT(reclaim, passed_to_another_process, 120)
 	pid = fork_child();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		fd = open_node(&self->node);
+		fd = i915_open(&self->node);
 		_exit(fd < 0 || create_many(fd, ids, MANY) ||
 		      send_fd(sockets[1], fd) || send_fd(sockets[1], fd));
 	}
@@ -517,8 +487,8 @@ TEST_F_TIMEOUT(reclaim, with_parameters_set_later, 120)
 			EXPECT_EQ(0, i915_context_set(self->fd, ids[i],
 						      I915_CONTEXT_PARAM_PERSISTENCE, 1));
 		}
-		/* Only a context that its first use makes can still be given these */
-		if (i % 3 && !variant->by_ioctl) {
+		/* Can only be set before the first use */
+		if (i % 3) {
 			p.engines.param.ctx_id = ids[i];
 			p.vm.param.ctx_id = ids[i];
 			EXPECT_EQ(0, ioctl(self->fd, DRM_IOCTL_I915_GEM_CONTEXT_SETPARAM,
@@ -535,37 +505,21 @@ TEST_F_TIMEOUT(reclaim, with_parameters_set_later, 120)
 	EXPECT_EQ(0, wrong_vm_id(self->fd, 50));
 }
 
-/* Of drivers/dma-buf/sw_sync.c, which has no header: fences that a test signals. */
-struct sw_sync_create_fence_data {
-	__u32 value;
-	char name[32];
-	__s32 fence;
-};
-
-#define SW_SYNC			"/sys/kernel/debug/sync/sw_sync"
-#define SW_SYNC_IOC_CREATE_FENCE _IOWR('W', 0, struct sw_sync_create_fence_data)
-#define SW_SYNC_IOC_INC		_IOW('W', 1, __u32)
-
-/* A context goes when its last request does, whoever has closed it before. */
+/* A context is freed after its last request, whoever has closed it before. */
 TEST_F_TIMEOUT(reclaim, with_requests_in_flight, 120)
 {
-	struct sw_sync_create_fence_data fence = { .value = 1 };
 	unsigned int ids[100], handle = 0, i;
 	struct i915_stats stats;
-	__u32 step = 1;
-	int sw_sync;
+	int sw_sync, fence;
 
-	if (!self->node.mock)
-		SKIP(return, "hardware would execute what is in the object, and there is nothing");
-	sw_sync = open(SW_SYNC, O_RDWR | O_CLOEXEC);
+	sw_sync = sw_sync_create(&fence);
 	if (sw_sync < 0)
-		SKIP(return, "no " SW_SYNC ": be root, mount debugfs, build with CONFIG_SW_SYNC");
-	ASSERT_EQ(0, ioctl(sw_sync, SW_SYNC_IOC_CREATE_FENCE, &fence));
+		SKIP(return, NO_SW_SYNC);
 
 	ASSERT_EQ(0, i915_object_create(self->fd, &handle));
 	for (i = 0; i < 100; i++) {
 		ASSERT_EQ(0, i915_context_create(self->fd, &ids[i]));
-		EXPECT_EQ(0, i915_execute(self->fd, ids[i], handle, fence.fence));
+		EXPECT_EQ(0, i915_execute(self->fd, ids[i], handle, fence));
 	}
 	/* Half by themselves, half with their file */
 	EXPECT_EQ(0, destroy_many(self->fd, ids, 50));
@@ -583,12 +537,12 @@ TEST_F_TIMEOUT(reclaim, with_requests_in_flight, 120)
 	ASSERT_EQ(0, i915_read_stats(&self->node, &stats));
 	EXPECT_EQ(100, stats.waiting);
 
-	EXPECT_EQ(0, ioctl(sw_sync, SW_SYNC_IOC_INC, &step));
-	close(fence.fence);
+	EXPECT_EQ(0, sw_sync_signal(sw_sync));
+	close(fence);
 	close(sw_sync);
 }
 
-/* Both paths, with as many threads in each of as many processes. */
+/* So many threads in each of so many processes. */
 FIXTURE(spam) {
 	struct i915_node node;
 	struct i915_census before;
@@ -596,66 +550,30 @@ FIXTURE(spam) {
 };
 
 FIXTURE_VARIANT(spam) {
-	bool by_ioctl;
 	unsigned int threads, procs;
 };
 
-FIXTURE_VARIANT_ADD(spam, by_first_use_1_thread) {
-	.by_ioctl = false,
+FIXTURE_VARIANT_ADD(spam, 1_thread) {
 	.threads = 1,
 	.procs = 1,
 };
 
-FIXTURE_VARIANT_ADD(spam, by_create_ioctl_1_thread) {
-	.by_ioctl = true,
-	.threads = 1,
-	.procs = 1,
-};
-
-FIXTURE_VARIANT_ADD(spam, by_first_use_4_threads) {
-	.by_ioctl = false,
+FIXTURE_VARIANT_ADD(spam, 4_threads) {
 	.threads = 4,
 	.procs = 1,
 };
 
-FIXTURE_VARIANT_ADD(spam, by_create_ioctl_4_threads) {
-	.by_ioctl = true,
-	.threads = 4,
-	.procs = 1,
-};
-
-FIXTURE_VARIANT_ADD(spam, by_first_use_16_threads) {
-	.by_ioctl = false,
+FIXTURE_VARIANT_ADD(spam, 16_threads) {
 	.threads = 16,
 	.procs = 1,
 };
 
-FIXTURE_VARIANT_ADD(spam, by_create_ioctl_16_threads) {
-	.by_ioctl = true,
-	.threads = 16,
-	.procs = 1,
-};
-
-FIXTURE_VARIANT_ADD(spam, by_first_use_1_thread_8_procs) {
-	.by_ioctl = false,
+FIXTURE_VARIANT_ADD(spam, 1_thread_8_procs) {
 	.threads = 1,
 	.procs = 8,
 };
 
-FIXTURE_VARIANT_ADD(spam, by_create_ioctl_1_thread_8_procs) {
-	.by_ioctl = true,
-	.threads = 1,
-	.procs = 8,
-};
-
-FIXTURE_VARIANT_ADD(spam, by_first_use_16_threads_8_procs) {
-	.by_ioctl = false,
-	.threads = 16,
-	.procs = 8,
-};
-
-FIXTURE_VARIANT_ADD(spam, by_create_ioctl_16_threads_8_procs) {
-	.by_ioctl = true,
+FIXTURE_VARIANT_ADD(spam, 16_threads_8_procs) {
 	.threads = 16,
 	.procs = 8,
 };
@@ -674,10 +592,10 @@ struct spammer {
 
 FIXTURE_SETUP(spam)
 {
-	const int err = i915_first_census(&self->node, variant->by_ioctl, &self->before);
+	const int err = i915_first_census(&self->node, &self->before);
 
 	if (err == -ENODEV)
-		SKIP(return, I915_NO_PATH);
+		SKIP(return, I915_UNSUITABLE);
 	if (err == -EBUSY)
 		SKIP(return, I915_IN_USE);
 	ASSERT_EQ(0, err);
@@ -721,7 +639,7 @@ static int spam_process(const struct i915_node *node, struct spam_shared *shared
 	struct spammer spammer = {
 		.shared = shared,
 		.count = count,
-		.fd = open_node(node),
+		.fd = i915_open(node),
 	};
 	pthread_t ids[THREADS_MAX];
 	unsigned int i;

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Creates, uses and destroys GEM contexts as fast as it can, on every i915
- * node there is, and holds the kernel's own counters against what must be true
- * afterwards: as many contexts freed as created, none waiting, every id given
- * back, never more than a fixed few dead contexts waiting to be freed, and no
- * more runs of the worker that frees them than there was time for.
+ * Creates, uses and destroys GEM contexts as fast as it can, on every idle i915
+ * node, and then checks the kernel's own counters: as many contexts were freed as
+ * were created, none waits to be freed, every id was given back, there were never
+ * more than a fixed few dead contexts waiting, and the worker that frees them did
+ * not run more often than there was time for.
  *
- * Each node is spammed twice: with the ordinary scheduler, and from SCHED_FIFO
- * threads on every CPU, which leave next to no time to the kernel's workers.
+ * Each node is spammed in two ways: with contexts that are not used for anything, and
+ * with contexts that execute a batch each, on one engine after the other, whose result
+ * must be in memory before they are destroyed. Both are done with the ordinary
+ * scheduler, and from SCHED_FIFO threads on every CPU, which leave next to no time to
+ * the kernel's workers.
+ *
+ * On a kernel that does not count contexts in debugfs its tracepoints are counted
+ * instead. What waits to be freed can only be sampled then, and is reported for
+ * comparison, as such a kernel need not bound it.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -16,9 +23,11 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
+
+#include <linux/perf_event.h>
 
 #include "../../../kselftest.h"
+#include "i915_batch.h"
 #include "i915_census.h"
 
 /*
@@ -33,16 +42,20 @@
 #define RUNS_MAX(seconds, files) (200 * (seconds) + 10 * (files))
 
 #define WARM_UP			1000	/* contexts, to fill the kernel's caches */
+#define WARM_UP_BATCHES		100
 #define STALL_SECONDS		60	/* without progress */
+#define TRACEPOINTS		"/sys/kernel/tracing/events/i915/"
+#define CPUS_MAX		1024
 
-static unsigned long count = 20000;
+static unsigned long count = 10000;
+static unsigned long batches;		/* a tenth of the above by default */
 static unsigned int threads = 2;
 static unsigned int procs = 2;
 static bool starve = true;
 static cpu_set_t cpus;		/* that this program may run on */
 
 struct shared {
-	atomic_ulong pairs;
+	atomic_ulong pairs, batches;
 	atomic_uint highest_id;
 	atomic_int err;
 };
@@ -53,33 +66,27 @@ struct job {
 	int fd;
 	unsigned long count;
 	int cpu;		/* for SCHED_FIFO, -1 for the ordinary scheduler */
+	bool execute;
 };
 
 struct result {
 	struct i915_stats before, after;
 	unsigned long slab_before, slab_after;
-	unsigned long free_before, free_after;
-	unsigned long ids, highest_id;
+	unsigned long free_before, free_after, least_free;
+	unsigned long most_sampled;
+	unsigned long ids, highest_id, batches;
 	double seconds;
 	bool skipped, failed;
 };
 
-#define COLUMNS_MAX	(2 * I915_NODES_MAX)
+#define COLUMNS_MAX	(4 * I915_NODES_MAX)
 
 static struct column {
 	const struct i915_node *node;
-	bool starved;
+	bool execute, starved;
 	char title[80];
 	struct result result;
 } columns[COLUMNS_MAX];
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
 
 static unsigned long meminfo_kb(const char *key)
 {
@@ -102,6 +109,79 @@ static unsigned long meminfo_kb(const char *key)
 	return value;
 }
 
+enum { CREATED, FREED };
+
+/* A counter of each tracepoint for each CPU, which is used if there is no debugfs file. */
+static int counters[2][CPUS_MAX];
+static bool traced;
+
+static int open_counters(int *fds, const char *tracepoint)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT,
+		.size = sizeof(attr),
+	};
+	char path[128];
+	int cpu, opened = 0;
+	long id;
+
+	snprintf(path, sizeof(path), TRACEPOINTS "%s/id", tracepoint);
+	id = read_number(path);
+	if (id < 0)
+		return -ENOENT;
+
+	attr.config = id;
+	for (cpu = 0; cpu < CPUS_MAX; cpu++) {
+		fds[cpu] = syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+		opened += fds[cpu] >= 0;
+	}
+
+	return opened ? 0 : -errno;
+}
+
+static unsigned long read_counters(const int *fds)
+{
+	unsigned long long value, sum = 0;
+	int cpu;
+
+	for (cpu = 0; cpu < CPUS_MAX; cpu++) {
+		if (fds[cpu] >= 0 && read(fds[cpu], &value, sizeof(value)) == sizeof(value))
+			sum += value;
+	}
+
+	return sum;
+}
+
+/* From debugfs, or else from tracepoints, which cannot tell what is closed. */
+static int read_stats(const struct i915_node *node, struct i915_stats *stats)
+{
+	if (!traced)
+		return i915_read_stats(node, stats);
+
+	memset(stats, 0, sizeof(*stats));
+	/* In this order, for never more to be freed than created */
+	stats->freed = read_counters(counters[FREED]);
+	stats->created = read_counters(counters[CREATED]);
+	stats->waiting = stats->created - stats->freed;
+
+	return 0;
+}
+
+/* Why nothing can be counted, or NULL. */
+static const char *find_counters(const struct i915_node *node)
+{
+	struct i915_stats stats;
+
+	if (!i915_read_stats(node, &stats))
+		return NULL;
+	if (open_counters(counters[CREATED], "i915_context_create") ||
+	    open_counters(counters[FREED], "i915_context_free"))
+		return "neither debugfs i915_gem_contexts nor tracepoints: be root, mount them";
+	traced = true;
+
+	return NULL;
+}
+
 static int fifo(int priority)
 {
 	struct sched_param param = { .sched_priority = priority };
@@ -109,9 +189,28 @@ static int fifo(int priority)
 	return sched_setscheduler(0, SCHED_FIFO, &param);
 }
 
+/* Has the context @id store @value, and waits until it is there. */
+static int execute(const struct i915_batch *batch, unsigned int id, uint32_t value)
+{
+	int err;
+
+	i915_batch_store(batch, value);
+	err = i915_batch_submit(batch, id, 0, -1, NULL);
+	err = err ?: i915_batch_wait(batch, STALL_SECONDS);
+	if (!err && i915_batch_result(batch) != value)
+		err = -EBADMSG;
+	if (!err)
+		shared->batches++;
+
+	return err;
+}
+
 static void *spam(void *arg)
 {
+	struct i915_engine engines[I915_ENGINES_MAX];
+	struct i915_batch batch = {};
 	struct job *job = arg;
+	int engine_count = 0;
 	unsigned long n;
 
 	if (job->cpu >= 0) {
@@ -125,18 +224,32 @@ static void *spam(void *arg)
 		}
 	}
 
+	if (job->execute) {
+		int err = i915_batch_create(job->fd, &batch);
+
+		engine_count = i915_list_engines(job->fd, engines);
+		if (err || engine_count <= 0) {
+			shared->err = err ?: -ENODEV;
+			return NULL;
+		}
+	}
+
 	for (n = 0; n < job->count && !shared->err; n++) {
 		unsigned int id, highest;
 		int err;
 
-		err = i915_context_create(job->fd, &id);
+		err = job->execute ?
+			i915_context_create_engines(job->fd, &engines[n % engine_count], 1, 0, 0,
+						    &id) :
+			i915_context_create(job->fd, &id);
 		if (!err) {
 			highest = shared->highest_id;
 			while (id > highest &&
 			       !atomic_compare_exchange_weak(&shared->highest_id, &highest, id))
 				;
 
-			err = i915_context_use(job->fd, id);
+			err = job->execute ? execute(&batch, id, n + 1) :
+					     i915_context_use(job->fd, id);
 		}
 		if (!err)
 			err = i915_context_destroy(job->fd, id);
@@ -145,8 +258,23 @@ static void *spam(void *arg)
 		else
 			shared->pairs++;
 	}
+	if (job->execute)
+		i915_batch_destroy(&batch);
 
 	return NULL;
+}
+
+static const char *why_no_batches(const struct i915_node *node)
+{
+	const char *reason;
+	int fd = i915_open(node);
+
+	if (fd < 0)
+		return "cannot open the node";
+	reason = i915_no_batches(fd);
+	close(fd);
+
+	return reason;
 }
 
 static int nth_cpu(unsigned int n)
@@ -161,15 +289,14 @@ static int nth_cpu(unsigned int n)
 }
 
 /* One process: a file of its own, and @nthreads that share it. */
-static void spam_process(const struct i915_node *node, unsigned int nthreads,
-			 unsigned long nr, bool starved)
+static void spam_process(const struct column *col, unsigned int nthreads, unsigned long nr)
 {
 	pthread_t thread[nthreads];
 	struct job job[nthreads];
 	unsigned int i;
 	int fd;
 
-	fd = open(node->path, O_RDWR | O_CLOEXEC);
+	fd = i915_open(col->node);
 	if (fd < 0) {
 		shared->err = -errno;
 		return;
@@ -178,7 +305,8 @@ static void spam_process(const struct i915_node *node, unsigned int nthreads,
 	for (i = 0; i < nthreads; i++) {
 		job[i].fd = fd;
 		job[i].count = nr / nthreads + (i < nr % nthreads);
-		job[i].cpu = starved ? nth_cpu(i) : -1;
+		job[i].cpu = col->starved ? nth_cpu(i) : -1;
+		job[i].execute = col->execute;
 		if (pthread_create(&thread[i], NULL, spam, &job[i])) {
 			shared->err = -EAGAIN;
 			break;
@@ -190,8 +318,19 @@ static void spam_process(const struct i915_node *node, unsigned int nthreads,
 	close(fd);
 }
 
-static bool wait_for(unsigned int children, unsigned long total, const char *title,
-		     const struct i915_node *node)
+static void sample(struct column *col)
+{
+	struct result *res = &col->result;
+	unsigned long free_kb = meminfo_kb("MemFree:");
+	struct i915_stats stats;
+
+	if (free_kb < res->least_free)
+		res->least_free = free_kb;
+	if (traced && !read_stats(col->node, &stats) && stats.waiting > res->most_sampled)
+		res->most_sampled = stats.waiting;
+}
+
+static bool wait_for(unsigned int children, unsigned long total, struct column *col)
 {
 	double report = now() + 1, stall = now() + STALL_SECONDS;
 	unsigned long last = 0;
@@ -204,13 +343,14 @@ static bool wait_for(unsigned int children, unsigned long total, const char *tit
 		}
 
 		usleep(10 * 1000);
+		sample(col);
 		if (now() < report)
 			continue;
 
-		if (i915_read_stats(node, &stats))
+		if (read_stats(col->node, &stats))
 			memset(&stats, 0, sizeof(stats));
 		ksft_print_msg("%s: %lu of %lu contexts, %lu waiting to be freed\n",
-			       title, shared->pairs, total, stats.waiting);
+			       col->title, shared->pairs, total, stats.waiting);
 		report = now() + 1;
 
 		if (shared->pairs != last) {
@@ -241,14 +381,12 @@ static bool run_processes(struct column *col, unsigned int nthreads, unsigned lo
 		}
 
 		if (!pids[i]) {
-			spam_process(col->node, nthreads,
-				     total / procs + (i < total % procs),
-				     col->starved);
+			spam_process(col, nthreads, total / procs + (i < total % procs));
 			_exit(0);
 		}
 	}
 
-	ok = wait_for(i, total, col->title, col->node);
+	ok = wait_for(i, total, col);
 	while (!ok && i--) {
 		kill(pids[i], SIGKILL);
 		waitpid(pids[i], NULL, 0);
@@ -262,19 +400,23 @@ static bool run_processes(struct column *col, unsigned int nthreads, unsigned lo
 }
 
 /* Until the kernel has freed what was closed and given the memory back. */
-static void settle(struct column *col)
+static bool settle(struct column *col)
 {
 	struct result *res = &col->result;
 	double end = now() + SETTLE_SECONDS;
 
 	do {
 		usleep(100 * 1000);
-		if (i915_read_stats(col->node, &res->after))
-			break;
+		if (read_stats(col->node, &res->after))
+			return false;
 		res->slab_after = meminfo_kb("SUnreclaim:");
 		res->free_after = meminfo_kb("MemFree:");
-	} while (now() < end &&
-		 (res->after.waiting || res->after.alive > res->before.alive));
+		if (res->after.created - res->after.freed ==
+		    res->before.created - res->before.freed)
+			return true;
+	} while (now() < end);
+
+	return false;
 }
 
 static void expect(struct column *col, bool ok, const char *what,
@@ -287,19 +429,47 @@ static void expect(struct column *col, bool ok, const char *what,
 	col->result.failed = true;
 }
 
+/* Holds the counters against what must be true. */
+static void check(struct column *col, unsigned long total, unsigned int nthreads)
+{
+	const unsigned long most = WAITING_MAX((unsigned long)nthreads * procs);
+	struct result *res = &col->result;
+	const unsigned long runs = RUNS_MAX(res->seconds, procs);
+
+	/* Each process brings the default context of its file. */
+	expect(col, res->after.created - res->before.created == total + procs,
+	       "contexts created", res->after.created - res->before.created, total + procs);
+	expect(col, res->after.freed - res->before.freed == total + procs,
+	       "contexts freed", res->after.freed - res->before.freed, total + procs);
+	expect(col, res->highest_id <= nthreads,
+	       "highest id, at most", res->highest_id, nthreads);
+	if (col->execute)
+		expect(col, res->batches == total, "batches executed", res->batches, total);
+	if (traced)
+		return;
+
+	expect(col, res->after.alive == res->before.alive,
+	       "contexts alive", res->after.alive, res->before.alive);
+	expect(col, !res->after.waiting,
+	       "contexts waiting to be freed", res->after.waiting, 0);
+	expect(col, res->after.max_waiting <= most,
+	       "most contexts ever waiting, at most", res->after.max_waiting, most);
+	expect(col, res->after.worker_runs - res->before.worker_runs <= runs,
+	       "worker runs, at most", res->after.worker_runs - res->before.worker_runs, runs);
+}
+
 static void run(struct column *col)
 {
+	const unsigned long total = col->execute ? batches : count;
 	unsigned int ncpus = CPU_COUNT(&cpus);
 	unsigned int nthreads = threads;
 	struct result *res = &col->result;
 	struct i915_census census;
-	unsigned long bound;
 	const char *left;
 	double start;
 
 	if (col->starved && nthreads < ncpus)
 		nthreads = ncpus;
-	bound = WAITING_MAX((unsigned long)nthreads * procs);
 
 	/* Above the spam, so that its progress can be seen. */
 	if (col->starved && fifo(2)) {
@@ -308,60 +478,48 @@ static void run(struct column *col)
 		return;
 	}
 
-	if (i915_read_stats(col->node, &res->before)) {
-		ksft_print_msg("%s: no debugfs i915_gem_contexts (mount debugfs, be root)\n",
-			       col->title);
+	left = col->execute ? why_no_batches(col->node) : NULL;
+	if (left) {
+		ksft_print_msg("%s: %s\n", col->title, left);
 		res->skipped = true;
 		goto out;
 	}
+	read_stats(col->node, &res->before);
 	if (res->before.alive) {
-		ksft_print_msg("%s: in use with %lu contexts, which cannot be told from ours\n",
+		ksft_print_msg("%s: in use with %lu contexts of others\n",
 			       col->title, res->before.alive);
 		res->skipped = true;
 		goto out;
 	}
 
-	if (!run_processes(col, nthreads, WARM_UP)) {
+	if (!run_processes(col, nthreads, col->execute ? WARM_UP_BATCHES : WARM_UP)) {
 		res->failed = true;
 		goto out;
 	}
-	if (i915_settled_census(col->node, &census)) {
+	if (!settle(col) || (!traced && i915_settled_census(col->node, &census))) {
 		ksft_print_msg("%s: the node does not come to rest\n", col->title);
 		res->failed = true;
 		goto out;
 	}
 
 	i915_reset_max_waiting(col->node);
-	i915_read_stats(col->node, &res->before);
+	read_stats(col->node, &res->before);
 	res->slab_before = meminfo_kb("SUnreclaim:");
 	res->free_before = meminfo_kb("MemFree:");
+	res->least_free = res->free_before;
+	res->most_sampled = 0;
 
 	start = now();
-	res->failed = !run_processes(col, nthreads, count);
+	res->failed = !run_processes(col, nthreads, total);
 	res->seconds = now() - start;
 	res->ids = shared->pairs;
+	res->batches = shared->batches;
 	res->highest_id = shared->highest_id;
 
 	/* First, as page tables go later than contexts */
-	left = i915_left_behind(col->node, &census);
+	left = traced ? "" : i915_left_behind(col->node, &census);
 	settle(col);
-
-	/* Each process brings the default context of its file. */
-	expect(col, res->after.created - res->before.created == count + procs,
-	       "contexts created", res->after.created - res->before.created, count + procs);
-	expect(col, res->after.freed - res->before.freed == count + procs,
-	       "contexts freed", res->after.freed - res->before.freed, count + procs);
-	expect(col, res->after.alive == res->before.alive,
-	       "contexts alive", res->after.alive, res->before.alive);
-	expect(col, !res->after.waiting,
-	       "contexts waiting to be freed", res->after.waiting, 0);
-	expect(col, res->after.max_waiting <= bound,
-	       "most contexts ever waiting, at most", res->after.max_waiting, bound);
-	bound = RUNS_MAX(res->seconds, procs);
-	expect(col, res->after.worker_runs - res->before.worker_runs <= bound,
-	       "worker runs, at most", res->after.worker_runs - res->before.worker_runs, bound);
-	expect(col, res->highest_id <= nthreads,
-	       "highest id, at most", res->highest_id, nthreads);
+	check(col, total, nthreads);
 	if (left[0]) {
 		ksft_print_msg("%s: %s\n", col->title, left);
 		res->failed = true;
@@ -377,8 +535,8 @@ out:
 
 enum row {
 	ROW_CREATED, ROW_FREED, ROW_ALIVE, ROW_WAITING, ROW_MAX_WAITING,
-	ROW_IDS, ROW_HIGHEST_ID, ROW_SLAB_BEFORE, ROW_SLAB_AFTER,
-	ROW_FREE_BEFORE, ROW_FREE_AFTER, ROW_WORKER_RUNS, ROW_RATE, ROWS
+	ROW_IDS, ROW_HIGHEST_ID, ROW_BATCHES, ROW_SLAB_BEFORE, ROW_SLAB_AFTER,
+	ROW_FREE_BEFORE, ROW_LEAST_FREE, ROW_FREE_AFTER, ROW_WORKER_RUNS, ROW_RATE, ROWS
 };
 
 static const char *const row_labels[ROWS] = {
@@ -389,9 +547,11 @@ static const char *const row_labels[ROWS] = {
 	[ROW_MAX_WAITING]	= "most ever waiting",
 	[ROW_IDS]		= "ids handed out",
 	[ROW_HIGHEST_ID]	= "highest id",
+	[ROW_BATCHES]		= "batches executed",
 	[ROW_SLAB_BEFORE]	= "slab before, kB",
 	[ROW_SLAB_AFTER]	= "slab after, kB",
 	[ROW_FREE_BEFORE]	= "free before, kB",
+	[ROW_LEAST_FREE]	= "least free, kB",
 	[ROW_FREE_AFTER]	= "free after, kB",
 	[ROW_WORKER_RUNS]	= "worker runs",
 	[ROW_RATE]		= "contexts per second",
@@ -409,17 +569,21 @@ static unsigned long row_value(const struct result *res, enum row row)
 	case ROW_WAITING:
 		return res->after.waiting;
 	case ROW_MAX_WAITING:
-		return res->after.max_waiting;
+		return traced ? res->most_sampled : res->after.max_waiting;
 	case ROW_IDS:
 		return res->ids;
 	case ROW_HIGHEST_ID:
 		return res->highest_id;
+	case ROW_BATCHES:
+		return res->batches;
 	case ROW_SLAB_BEFORE:
 		return res->slab_before;
 	case ROW_SLAB_AFTER:
 		return res->slab_after;
 	case ROW_FREE_BEFORE:
 		return res->free_before;
+	case ROW_LEAST_FREE:
+		return res->least_free;
 	case ROW_FREE_AFTER:
 		return res->free_after;
 	case ROW_WORKER_RUNS:
@@ -431,38 +595,48 @@ static unsigned long row_value(const struct result *res, enum row row)
 	}
 }
 
-/* Two columns a line: with both runs, one node without and with SCHED_FIFO. */
+/* What tracepoints do not tell. */
+static bool row_unknown(enum row row)
+{
+	return traced && (row == ROW_ALIVE || row == ROW_WORKER_RUNS);
+}
+
+/* A table for each node, with a column for each kind and scheduler. */
 static void print_table(const struct column *col, int ncols)
 {
+	char line[128];
 	enum row row;
-	int i;
+	int i, len;
 
-	for (; ncols > 0; col += 2, ncols -= 2) {
-		ksft_print_msg("\n");
-		ksft_print_msg("%-20s %28s %28s\n", "", col[0].title, col[1].title);
-		for (row = 0; row < ROWS; row++) {
-			char cell[2][24];
+	ksft_print_msg("\n");
+	ksft_print_msg("%s\n", col->node->name);
+	len = snprintf(line, sizeof(line), "%-20s", "");
+	for (i = 0; i < ncols; i++)
+		len += snprintf(line + len, sizeof(line) - len, " %16s",
+				col[i].title + strlen(col->node->name) + 1);
+	ksft_print_msg("%s\n", line);
 
-			for (i = 0; i < 2; i++) {
-				const struct result *res = &col[i].result;
+	for (row = 0; row < ROWS; row++) {
+		len = snprintf(line, sizeof(line), "%-20s", row_labels[row]);
+		for (i = 0; i < ncols; i++) {
+			const struct result *res = &col[i].result;
 
-				if (i >= ncols || res->skipped)
-					snprintf(cell[i], sizeof(cell[i]), "-");
-				else
-					snprintf(cell[i], sizeof(cell[i]), "%lu",
-						 row_value(res, row));
-			}
-			ksft_print_msg("%-20s %28s %28s\n", row_labels[row],
-				       cell[0], cell[1]);
+			if (res->skipped || row_unknown(row))
+				len += snprintf(line + len, sizeof(line) - len, " %16s", "-");
+			else
+				len += snprintf(line + len, sizeof(line) - len, " %16lu",
+						row_value(res, row));
 		}
+		ksft_print_msg("%s\n", line);
 	}
 	ksft_print_msg("\n");
 }
 
 static void print_usage(const char *name)
 {
-	printf("usage: %s [-n contexts] [-t threads] [-p processes] [-o]\n"
+	printf("usage: %s [-n contexts] [-b batches] [-t threads] [-p processes] [-o]\n"
 	       "  -n  contexts to create and destroy in each run, at least 1 (default %lu)\n"
+	       "  -b  contexts to execute a batch each (default a tenth of -n)\n"
 	       "  -t  threads in each process, 1 to 64 (default %u)\n"
 	       "  -p  processes, 1 to 64 (default %u)\n"
 	       "  -o  only under the ordinary scheduler, not from SCHED_FIFO threads that\n"
@@ -484,10 +658,10 @@ static bool parse(const char *arg, unsigned long max, unsigned long *value)
 
 static void parse_options(int argc, char *argv[])
 {
-	unsigned long value;
+	unsigned long value, max;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "hn:t:p:o")) != -1) {
+	while ((opt = getopt(argc, argv, "hn:b:t:p:o")) != -1) {
 		if (opt == 'h') {
 			print_usage(argv[0]);
 			exit(KSFT_PASS);
@@ -496,23 +670,29 @@ static void parse_options(int argc, char *argv[])
 			starve = false;
 			continue;
 		}
-		if (opt == '?' || !parse(optarg, opt == 'n' ? 1000000000 : 64, &value)) {
+		max = opt == 'n' || opt == 'b' ? 1000000000 : 64;
+		if (opt == '?' || !parse(optarg, max, &value)) {
 			print_usage(argv[0]);
 			exit(KSFT_FAIL);
 		}
 
 		if (opt == 'n')
 			count = value;
+		else if (opt == 'b')
+			batches = value;
 		else if (opt == 't')
 			threads = value;
 		else
 			procs = value;
 	}
+	if (!batches)
+		batches = (count + 9) / 10;
 }
 
 int main(int argc, char *argv[])
 {
 	struct i915_node nodes[I915_NODES_MAX];
+	const char *reason;
 	int i, nodes_found, runs, ncols, ran = 0;
 
 	parse_options(argc, argv);
@@ -522,7 +702,11 @@ int main(int argc, char *argv[])
 	if (!nodes_found)
 		ksft_exit_skip(I915_NO_NODE "\n");
 
-	runs = starve ? 2 : 1;
+	reason = find_counters(&nodes[0]);
+	if (reason)
+		ksft_exit_skip("%s\n", reason);
+
+	runs = starve ? 4 : 2;
 	ncols = runs * nodes_found;
 	ksft_set_plan(ncols);
 
@@ -534,20 +718,24 @@ int main(int argc, char *argv[])
 	if (sched_getaffinity(0, sizeof(cpus), &cpus))
 		ksft_exit_fail_perror("sched_getaffinity");
 
-	ksft_print_msg("%lu contexts in each run, %u processes of %u threads, %d CPUs\n",
-		       count, procs, threads, CPU_COUNT(&cpus));
+	ksft_print_msg("%lu contexts, %lu with batches, %u processes of %u threads, %d CPUs\n",
+		       count, batches, procs, threads, CPU_COUNT(&cpus));
 
 	for (i = 0; i < ncols; i++) {
 		struct column *col = &columns[i];
 
 		col->node = &nodes[i / runs];
-		col->starved = i % runs;
-		snprintf(col->title, sizeof(col->title), "%s%s", col->node->name,
-			 col->starved ? " SCHED_FIFO" : "");
+		col->execute = i % runs >= runs / 2;
+		col->starved = starve && i % 2;
+		snprintf(col->title, sizeof(col->title), "%s %s%s", col->node->name,
+			 col->execute ? "execute" : "create", col->starved ? " FIFO" : "");
 		run(col);
 	}
 
-	print_table(columns, ncols);
+	if (traced)
+		ksft_print_msg("by tracepoints: most waiting is sampled, and counts those alive\n");
+	for (i = 0; i < ncols; i += runs)
+		print_table(&columns[i], runs);
 
 	for (i = 0; i < ncols; i++) {
 		const struct column *col = &columns[i];

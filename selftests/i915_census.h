@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What an i915 node has of contexts and of the memory that these need, by the
- * kernel's own counters, which must be the same before a test and after it.
+ * Counts the contexts of an i915 node and the memory that they need, by the kernel's
+ * own counters, which must be the same before a test and after it.
  */
 #ifndef I915_CENSUS_H
 #define I915_CENSUS_H
 
-#include <linux/membarrier.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "../../../kselftest.h"
 #include "i915_node.h"
 
-#define SETTLE_SECONDS	20	/* until everything is freed that was given up */
+#define SETTLE_SECONDS	20	/* to wait for what a test gave up to be freed */
+#define DROP_IDLE	"0x40"	/* to debugfs i915_gem_drop_caches */
+
+/* Nothing is being freed any more if the counters do not change for so long. */
+#define QUIET_SAMPLES	5
+#define SAMPLE_MS	100
 
 /*
  * Of which each context, vm or request has some. What comes from kmalloc() cannot be
@@ -31,20 +35,6 @@ struct i915_census {
 	long objects[I915_CACHES];	/* -1 where they cannot be counted */
 	long wakerefs;			/* -1 where they cannot be counted */
 };
-
-static inline long read_number(const char *path)
-{
-	FILE *file = fopen(path, "r");
-	long number = -1;
-
-	if (file) {
-		if (fscanf(file, "%ld", &number) != 1)
-			number = -1;
-		fclose(file);
-	}
-
-	return number;
-}
 
 static inline long i915_count_objects(const char *cache)
 {
@@ -105,7 +95,7 @@ static inline void i915_compare_census(const struct i915_census *before,
 			 after->stats.alive, before->stats.alive);
 	else if (after->stats.waiting)
 		snprintf(what, size, "contexts waiting to be freed: %lu", after->stats.waiting);
-	else if (after->wakerefs != before->wakerefs)
+	else if (after->wakerefs > before->wakerefs)
 		snprintf(what, size, "runtime PM references: %ld, were %ld",
 			 after->wakerefs, before->wakerefs);
 	for (i = 0; i < I915_CACHES && !what[0]; i++) {
@@ -116,8 +106,8 @@ static inline void i915_compare_census(const struct i915_census *before,
 }
 
 /*
- * Waits until @node has no more than in @before, and returns "" if it comes to that,
- * else what there is more of, up to the next call.
+ * Waits until @node has no more than in @before. Returns "" if it does, and otherwise
+ * what there is more of, valid until the next call.
  */
 static inline const char *i915_left_behind(const struct i915_node *node,
 					   const struct i915_census *before)
@@ -139,23 +129,25 @@ static inline const char *i915_left_behind(const struct i915_node *node,
 }
 
 /*
- * Takes a census when what was given up before is freed, which RCU and workqueues do
- * in their time: when several in a row say the same, a grace period apart.
+ * Takes a census once everything that was given up before has been freed, by RCU and
+ * by workqueues: once the counters do not change any more. The GPU may be kept awake
+ * for seconds after its last request, so it is told to be idle first.
  */
 static inline int i915_settled_census(const struct i915_node *node, struct i915_census *census)
 {
 	const time_t end = time(NULL) + SETTLE_SECONDS;
 	struct i915_census last;
 	int err, same = 0;
+	char path[64];
 
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node->minor);
+	write_file(path, DROP_IDLE);
 	err = i915_take_census(node, census);
-	while (!err && same < 4) {
+	while (!err && same < QUIET_SAMPLES) {
 		if (time(NULL) > end)
 			return -ETIMEDOUT;
 		last = *census;
-		if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
-			usleep(300 * 1000);
-		usleep(50 * 1000);
+		usleep(SAMPLE_MS * 1000);
 		err = i915_take_census(node, census);
 		same = memcmp(&last, census, sizeof(last)) ? 0 : same + 1;
 	}
@@ -163,7 +155,7 @@ static inline int i915_settled_census(const struct i915_node *node, struct i915_
 	return err;
 }
 
-/* Why nothing can be counted here, or NULL; tells what else cannot. */
+/* Why nothing can be counted, or NULL. Also prints what else cannot be counted. */
 static inline const char *i915_no_census(void)
 {
 	struct i915_node nodes[I915_NODES_MAX];
@@ -173,94 +165,78 @@ static inline const char *i915_no_census(void)
 	if (!i915_find_nodes(nodes))
 		return I915_NO_NODE;
 	if (i915_take_census(&nodes[0], &census))
-		return "no debugfs i915_gem_contexts: mount debugfs, be root";
+		return I915_NO_STATS;
 
 	for (i = 0; i < I915_CACHES; i++) {
 		if (census.objects[i] < 0)
-			ksft_print_msg("not counted: %s, for want of slab_nomerge\n",
+			ksft_print_msg("not counted: %s, boot with slab_nomerge\n",
 				       i915_caches[i]);
 	}
 	if (census.wakerefs < 0)
-		ksft_print_msg("not counted: runtime PM, for want of CONFIG_PM_ADVANCED_DEBUG\n");
+		ksft_print_msg("not counted: runtime PM, build with CONFIG_PM_ADVANCED_DEBUG\n");
 
 	return NULL;
 }
 
-/* Returns 1 if GEM_CONTEXT_CREATE makes a context, 0 if its first use does. */
-static inline int i915_makes_by_ioctl(const struct i915_node *node)
+/* What a test needs beside contexts. Also leaves behind what the next files find. */
+static inline int i915_warm_up(const struct i915_node *node)
 {
-	struct i915_stats before, after;
-	unsigned int id, vm_id;
+	unsigned int id = 0, vm_id = 0, handle = 0;
 	int fd, err;
 
 	fd = open(node->path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 
-	err = i915_vm_create(fd, &vm_id);
-	err = err ?: i915_read_stats(node, &before);
-	err = err ?: i915_context_create(fd, &id);
-	err = err ?: i915_read_stats(node, &after);
+	err = i915_vm_create(fd, &vm_id) ?: i915_object_create(fd, &handle) ?:
+	      i915_context_create(fd, &id) ?: i915_execute(fd, id, handle, -1);
 	close(fd);
 
-	return err ?: after.created > before.created;
+	return err;
 }
 
 /*
- * Finds a node whose contexts are made by GEM_CONTEXT_CREATE, or if not @by_ioctl by
- * their first use, and takes the census that is to be the same after a test. Returns
- * 0, -ENODEV if there is none that has vms, -EBUSY if others use it, with whose
- * contexts nothing can be counted, and else what went wrong.
+ * Finds an idle node and takes the census that is to be the same after a test.
+ * Returns 0, -ENODEV if no node has what the tests need, -EBUSY if others use it,
+ * whose contexts would be counted too, or another negative errno.
  */
-static inline int i915_first_census(struct i915_node *node, bool by_ioctl,
-				    struct i915_census *census)
+static inline int i915_first_census(struct i915_node *node, struct i915_census *census)
 {
 	struct i915_node nodes[I915_NODES_MAX];
 	int count = i915_find_nodes(nodes);
 	struct i915_stats stats;
-	unsigned int id = 0;
 	bool busy = false;
-	int i, fd, err;
+	int i, err = 0;
 
 	for (i = 0; i < count; i++) {
 		err = i915_read_stats(&nodes[i], &stats);
-		if (!err && stats.alive) {
+		if (err)
+			return err;
+		if (stats.alive) {
 			busy = true;
 			continue;
 		}
-		err = err ?: i915_makes_by_ioctl(&nodes[i]);
-		if (err == by_ioctl)
+		err = i915_warm_up(&nodes[i]);
+		if (err != -ENODEV && err != -EOPNOTSUPP)
 			break;
-		if (err < 0 && err != -ENODEV)
-			return err;
 	}
 	if (i == count)
 		return busy ? -EBUSY : -ENODEV;
 	*node = nodes[i];
 
-	/* The first contexts leave behind what the next ones find */
-	for (i = 0; i < 2; i++) {
-		fd = open(node->path, O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			return -errno;
-		err = i915_context_create(fd, &id) ?: i915_context_use(fd, id);
-		close(fd);
-		if (err)
-			return err;
-	}
-
-	err = i915_settled_census(node, census);
+	err = err ?: i915_warm_up(node);
+	err = err ?: i915_settled_census(node, census);
+	if (err)
+		return err;
 	if (census->stats.alive)
 		return -EBUSY;
-	if (census->stats.waiting)
-		return -ETIMEDOUT;
 
-	return err;
+	return census->stats.waiting ? -ETIMEDOUT : 0;
 }
 
-#define I915_NO_PATH \
-	"no idle i915 node makes contexts that way: build with CONFIG_DRM_I915_MOCK_NODE=y"
+#define I915_UNSUITABLE \
+	"no i915 node has full PPGTT, for vms, and GEM_PWRITE, for batches"
 #define I915_IN_USE \
-	"the i915 node is in use, with what cannot be told from what is tested"
+	"the i915 node is in use, and contexts of others would be counted too"
 
 #endif /* I915_CENSUS_H */

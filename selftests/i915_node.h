@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the i915 selftests share: finding the DRM nodes of the driver, mock or
- * hardware, calling its context ioctls, reading its context counters, loading
- * and unloading modules.
+ * What the i915 selftests share: finding the DRM nodes of the driver, calling its
+ * context ioctls, and reading its context counters.
  */
 #ifndef I915_NODE_H
 #define I915_NODE_H
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <drm/drm.h>
@@ -27,14 +27,15 @@
 #define I915_NODES_MAX	8
 
 #define I915_NO_NODE \
-	"no i915 node: load i915, on a machine without Intel graphics built with " \
-	"CONFIG_DRM_I915_MOCK_NODE=y"
+	"no i915 node with contexts: load i915 on a machine with Intel graphics"
+#define I915_NO_STATS \
+	"no debugfs i915_gem_contexts: build with CONFIG_DRM_I915_SELFTEST, mount " \
+	"debugfs, be root"
 
 struct i915_node {
 	char path[64];		/* /dev/dri/renderD128 */
 	char name[64];		/* of the device, as in sysfs */
 	int minor;		/* the directory in debugfs */
-	bool mock;
 };
 
 /* Counters of debugfs i915_gem_contexts, in the order of the file. */
@@ -42,11 +43,151 @@ struct i915_stats {
 	unsigned long created, freed, alive, waiting, max_waiting, worker_runs;
 };
 
+static inline double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+static inline long read_number(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	long number = -1;
+
+	if (file) {
+		if (fscanf(file, "%ld", &number) != 1)
+			number = -1;
+		fclose(file);
+	}
+
+	return number;
+}
+
+static inline int write_file(const char *path, const char *text)
+{
+	int fd, err;
+
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+
+	err = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+
+	return err;
+}
+
+#define SAVED_FILES_MAX	128
+
+/* Settings of the kernel that a test changes, and the first process restores. */
+static struct saved_file {
+	char path[400];
+	char value[32];
+} saved_files[SAVED_FILES_MAX];
+static int saved_files_count;
+static pid_t saved_files_owner;
+
+static inline void restore_files(void)
+{
+	int i;
+
+	for (i = 0; i < saved_files_count; i++)
+		write_file(saved_files[i].path, saved_files[i].value);
+}
+
+static inline void restore_files_at_exit(void)
+{
+	if (getpid() == saved_files_owner)
+		restore_files();
+}
+
+static inline void exit_on_signal(int signal)
+{
+	exit(1);
+}
+
+/*
+ * To be called by the process that outlives a test that fails or takes too long.
+ * Files are restored in this order. Where there are several values in one it is the
+ * one in brackets that is set.
+ */
+static inline int save_file(const char *path)
+{
+	struct saved_file *saved = &saved_files[saved_files_count];
+	char line[128] = "", *start, *end;
+	FILE *file;
+
+	if (saved_files_count == SAVED_FILES_MAX)
+		return -ENOSPC;
+	file = fopen(path, "r");
+	if (!file)
+		return -errno;
+	if (!fgets(line, sizeof(line), file))
+		line[0] = '\0';
+	fclose(file);
+
+	start = strchr(line, '[');
+	start = start ? start + 1 : line;
+	end = start + strcspn(start, "]\n");
+	snprintf(saved->path, sizeof(saved->path), "%s", path);
+	snprintf(saved->value, sizeof(saved->value), "%.*s", (int)(end - start), start);
+	if (!saved_files_count++) {
+		saved_files_owner = getpid();
+		atexit(restore_files_at_exit);
+		signal(SIGINT, exit_on_signal);
+		signal(SIGTERM, exit_on_signal);
+	}
+
+	return 0;
+}
+
+static inline long kernel_warnings(void)
+{
+	return read_number("/sys/kernel/warn_count");
+}
+
+/* A child that cannot outlive an assertion of its parent. */
+static inline pid_t fork_child(void)
+{
+	const pid_t parent = getpid(), pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+	}
+
+	return pid;
+}
+
+/* Anew if it was interrupted, as by the freezer when the machine is suspended. */
+static inline int i915_ioctl(int fd, unsigned long request, void *arg)
+{
+	int ret;
+
+	do {
+		ret = ioctl(fd, request, arg);
+	} while (ret == -1 && (errno == EINTR || errno == EAGAIN));
+
+	return ret;
+}
+
+/* The oldest hardware has no contexts. */
+static inline bool i915_has_contexts(int fd)
+{
+	struct drm_i915_gem_context_create create = {};
+
+	return !i915_ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_CREATE, &create) || errno != ENODEV;
+}
+
 static inline bool i915_is_node(const char *path)
 {
 	struct drm_version version = {};
 	char name[8] = "";
-	int fd, err;
+	bool found;
+	int fd;
 
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
@@ -54,10 +195,11 @@ static inline bool i915_is_node(const char *path)
 
 	version.name = name;
 	version.name_len = sizeof(name) - 1;
-	err = ioctl(fd, DRM_IOCTL_VERSION, &version);
+	found = !ioctl(fd, DRM_IOCTL_VERSION, &version) && !strcmp(name, "i915") &&
+		i915_has_contexts(fd);
 	close(fd);
 
-	return !err && !strcmp(name, "i915");
+	return found;
 }
 
 /* Fills @nodes in the order of their minors and returns how many there are. */
@@ -67,7 +209,7 @@ static inline int i915_find_nodes(struct i915_node nodes[I915_NODES_MAX])
 
 	for (minor = 128; minor < 192 && count < I915_NODES_MAX; minor++) {
 		struct i915_node *node = &nodes[count];
-		char link[64], target[PATH_MAX], *name;
+		char link[64], target[PATH_MAX];
 
 		snprintf(node->path, sizeof(node->path), "/dev/dri/renderD%d", minor);
 		if (!i915_is_node(node->path))
@@ -77,20 +219,18 @@ static inline int i915_find_nodes(struct i915_node nodes[I915_NODES_MAX])
 		if (!realpath(link, target))
 			continue;
 
-		/* .../platform/i915-mock.12/mock.1, but .../0000:00:02.0 */
-		name = strstr(target, "i915-mock.");
-		node->mock = name;
-		if (name)
-			name[strcspn(name, "/")] = '\0';
-		else
-			name = strrchr(target, '/') + 1;
-		snprintf(node->name, sizeof(node->name), "%s", name);
-
+		/* Such as 0000:00:02.0 */
+		snprintf(node->name, sizeof(node->name), "%s", strrchr(target, '/') + 1);
 		node->minor = minor;
 		count++;
 	}
 
 	return count;
+}
+
+static inline int i915_open(const struct i915_node *node)
+{
+	return open(node->path, O_RDWR | O_CLOEXEC);
 }
 
 static inline int i915_read_stats(const struct i915_node *node, struct i915_stats *stats)
@@ -134,7 +274,7 @@ static inline int i915_context_create(int fd, unsigned int *id)
 {
 	struct drm_i915_gem_context_create create = {};
 
-	if (ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_CREATE, &create))
+	if (i915_ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_CREATE, &create))
 		return -errno;
 
 	*id = create.ctx_id;
@@ -149,14 +289,14 @@ static inline int i915_context_create_ext(int fd, unsigned int flags, const void
 		.extensions = (uintptr_t)extensions,
 	};
 
-	if (ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_CREATE_EXT, &create))
+	if (i915_ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_CREATE_EXT, &create))
 		return -errno;
 
 	*id = create.ctx_id;
 	return 0;
 }
 
-/* Up to graphics version 12 the first use makes the context: this is one. */
+/* GEM_CONTEXT_CREATE reserves an id; its first use, such as this, creates the context. */
 static inline int i915_context_use(int fd, unsigned int id)
 {
 	struct drm_i915_gem_context_param param = {
@@ -164,14 +304,14 @@ static inline int i915_context_use(int fd, unsigned int id)
 		.param = I915_CONTEXT_PARAM_PERSISTENCE,
 	};
 
-	return ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_GETPARAM, &param) ? -errno : 0;
+	return i915_ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_GETPARAM, &param) ? -errno : 0;
 }
 
 static inline int i915_context_destroy(int fd, unsigned int id)
 {
 	struct drm_i915_gem_context_destroy destroy = { .ctx_id = id };
 
-	return ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_DESTROY, &destroy) ? -errno : 0;
+	return i915_ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_DESTROY, &destroy) ? -errno : 0;
 }
 
 static inline int i915_context_set(int fd, unsigned int id, unsigned long long param,
@@ -183,14 +323,14 @@ static inline int i915_context_set(int fd, unsigned int id, unsigned long long p
 		.value = value,
 	};
 
-	return ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_SETPARAM, &arg) ? -errno : 0;
+	return i915_ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_SETPARAM, &arg) ? -errno : 0;
 }
 
 static inline int i915_vm_create(int fd, unsigned int *id)
 {
 	struct drm_i915_gem_vm_control vm = {};
 
-	if (ioctl(fd, DRM_IOCTL_I915_GEM_VM_CREATE, &vm))
+	if (i915_ioctl(fd, DRM_IOCTL_I915_GEM_VM_CREATE, &vm))
 		return -errno;
 
 	*id = vm.vm_id;
@@ -201,21 +341,38 @@ static inline int i915_vm_destroy(int fd, unsigned int id)
 {
 	struct drm_i915_gem_vm_control vm = { .vm_id = id };
 
-	return ioctl(fd, DRM_IOCTL_I915_GEM_VM_DESTROY, &vm) ? -errno : 0;
+	return i915_ioctl(fd, DRM_IOCTL_I915_GEM_VM_DESTROY, &vm) ? -errno : 0;
 }
 
+/* An object that is a batch, which does nothing. */
 static inline int i915_object_create(int fd, unsigned int *handle)
 {
+	static const uint32_t batch[] = { 0x05000000 /* MI_BATCH_BUFFER_END */, 0 };
 	struct drm_i915_gem_create create = { .size = 4096 };
+	struct drm_i915_gem_pwrite pwrite = {
+		.size = sizeof(batch),
+		.data_ptr = (uintptr_t)batch,
+	};
 
-	if (ioctl(fd, DRM_IOCTL_I915_GEM_CREATE, &create))
+	if (i915_ioctl(fd, DRM_IOCTL_I915_GEM_CREATE, &create))
+		return -errno;
+
+	pwrite.handle = create.handle;
+	if (ioctl(fd, DRM_IOCTL_I915_GEM_PWRITE, &pwrite))
 		return -errno;
 
 	*handle = create.handle;
 	return 0;
 }
 
-/* Has the context execute the object, if @fence is not -1 after that is signaled. */
+static inline int i915_object_close(int fd, unsigned int handle)
+{
+	struct drm_gem_close close = { .handle = handle };
+
+	return ioctl(fd, DRM_IOCTL_GEM_CLOSE, &close) ? -errno : 0;
+}
+
+/* Has the context execute the object, after @fence is signaled if that is not -1. */
 static inline int i915_execute(int fd, unsigned int id, unsigned int handle, int fence)
 {
 	struct drm_i915_gem_exec_object2 object = { .handle = handle };
@@ -231,107 +388,30 @@ static inline int i915_execute(int fd, unsigned int id, unsigned int handle, int
 		exec.rsvd2 = fence;
 	}
 
-	return ioctl(fd, DRM_IOCTL_I915_GEM_EXECBUFFER2, &exec) ? -errno : 0;
+	return i915_ioctl(fd, DRM_IOCTL_I915_GEM_EXECBUFFER2, &exec) ? -errno : 0;
 }
 
-/* Where the module lies if there is no modprobe, as in the guest of vmtest.sh. */
-static inline void module_file(char *buf, size_t size, const char *path)
+static inline int i915_load_module(void)
 {
-	struct utsname uts;
-
-	uname(&uts);
-	snprintf(buf, size, "/lib/modules/%s/kernel/%s", uts.release, path);
-}
-
-static inline bool has_modprobe(void)
-{
-	return !access("/sbin/modprobe", X_OK);
-}
-
-/* @path is where the module lies among those of the kernel. */
-static inline bool module_exists(const char *name, const char *path)
-{
-	char buf[256];
-
-	if (has_modprobe()) {
-		snprintf(buf, sizeof(buf), "/sbin/modprobe -n -q %s", name);
-		return !system(buf);
-	}
-
-	module_file(buf, sizeof(buf), path);
-	return !access(buf, R_OK);
-}
-
-static inline int load_module(const char *name, const char *path, const char *params)
-{
-	char buf[256];
-	int fd, err;
-
-	if (has_modprobe()) {
-		snprintf(buf, sizeof(buf), "/sbin/modprobe %s %s", name, params);
-		return system(buf) ? -EINVAL : 0;
-	}
-
-	/* What the module needs is loaded */
-	module_file(buf, sizeof(buf), path);
-	fd = open(buf, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-
-	err = syscall(SYS_finit_module, fd, params, 0) ? -errno : 0;
-	close(fd);
-
-	return err;
-}
-
-static inline int unload_module(const char *name)
-{
-	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
-}
-
-static inline int i915_load_module(const char *params)
-{
-	return load_module("i915", "drivers/gpu/drm/i915/i915.ko", params);
+	return system("modprobe i915") ? -EINVAL : 0;
 }
 
 static inline int i915_unload_module(void)
 {
-	return unload_module("i915");
+	return syscall(SYS_delete_module, "i915", O_NONBLOCK) ? -errno : 0;
 }
 
-/* Why i915 cannot be unloaded and loaded again for a test, or NULL. */
-static inline const char *i915_module_in_use(void)
+/* Why the module of i915 cannot be unloaded and loaded again, or NULL. */
+static inline const char *i915_module_not_unloadable(void)
 {
-	const struct dirent *entry;
-	bool hardware = false;
-	FILE *file;
-	int users;
-	DIR *dir;
-
 	if (access("/sys/module/i915", F_OK))
 		return "i915 is not loaded";
 	if (access("/sys/module/i915/initstate", F_OK))
 		return "i915 is built in";
 	if (geteuid())
 		return "cannot unload i915: be root";
-
-	/* Devices are linked there, such as 0000:00:02.0 */
-	dir = opendir("/sys/bus/pci/drivers/i915");
-	while (dir && (entry = readdir(dir)))
-		hardware |= !!strchr(entry->d_name, ':');
-	if (dir)
-		closedir(dir);
-	if (hardware)
-		return "i915 drives hardware: leaving it loaded";
-
-	file = fopen("/sys/module/i915/refcnt", "r");
-	if (file) {
-		if (fscanf(file, "%d", &users) != 1)
-			users = 0;
-		fclose(file);
-		if (users)
-			return "i915 is in use: leaving it loaded";
-	}
+	if (read_number("/sys/module/i915/refcnt") > 0)
+		return "i915 is in use: leaving it loaded";
 
 	return NULL;
 }
