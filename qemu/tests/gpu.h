@@ -40,6 +40,7 @@
 #define MI_SEMA_WAIT	(MI(0x1cu, 2) | 1 << 15)	/* that polls */
 #define MI_STORE	MI(0x20u, 2)
 #define MI_STORE_QWORD	(MI(0x20u, 3) | 1 << 21)
+#define MI_GGTT		(1 << 22)
 #define MI_LRI(n)	MI(0x22u, 2 * (n) - 1)
 #define MI_LRI_CS_MMIO	(1 << 19)
 #define MI_SRM		MI(0x24u, 2)
@@ -50,7 +51,8 @@
 #define MI_ATOMIC	MI(0x2fu, 1)
 #define   ATOMIC_QWORD	(1 << 19)
 #define   ATOMIC_INLINE	(1 << 18 | 8)	/* operands, and 8 more dwords for them */
-#define MI_BATCH_START	(MI(0x31u, 1) | 1 << 8)
+#define MI_BATCH_START	(MI(0x31u, 1) | MI_BB_PPGTT)
+#define MI_BB_PPGTT	(1 << 8)
 #define MI_BB_PREDICATE	(1 << 15)
 #define MI_COND_END	(MI(0x36u, 2) | 1 << 21)
 #define PIPE_CONTROL	0x7a000004

@@ -528,16 +528,36 @@ static void test_registers(void)
 	check(gen < 11 || data->map[9] == 5, "a register relative to the engine");
 }
 
-static const volatile uint32_t *map_registers(void)
+static const volatile uint32_t *map_bar(const char *path, size_t size)
 {
-	int file = open(SYSFS "device/resource0", O_RDWR | O_SYNC | O_CLOEXEC);
+	int file = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
 	void *map;
 
 	must(file >= 0);
-	map = mmap(NULL, 8 << 20, PROT_READ, MAP_SHARED, file, 0);
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0);
 	close(file);
 	must(map != MAP_FAILED);
 	return map;
+}
+
+/* Ways to write a register; the last one asks for the privileges of the global GTT. */
+static const char * const ways[] = { "LRI", "LRM", "LRR", "LRI after a jump" };
+
+static void emit_write(struct batch *b, unsigned int way, uint32_t reg, struct bo *data)
+{
+	emit_lri(b, engine->base + GPR(0), data->map[0]);
+	switch (way) {
+	case 1:
+		emit_reg_mem(b, MI_LRM, reg, data, 0);
+		return;
+	case 2:
+		emit_lrr(b, engine->base + GPR(0), reg);
+		return;
+	case 3:
+		emit(b, MI_BATCH_START & ~MI_BB_PPGTT);
+		emit_addr(b, b->bo->addr + (b->cs + 2 - b->bo->map) * 4);
+	}
+	emit_lri(b, reg, data->map[0]);
 }
 
 /* A user's batch must not write what the kernel relies on, whatever command it uses. */
@@ -550,26 +570,18 @@ static void test_privileged_registers(void)
 		engine->base + 0x4fc,	/* FORCE_TO_NONPRIV, the last */
 		other->base + 0x98,
 	};
-	const volatile uint32_t *mmio = map_registers();
+	const volatile uint32_t *mmio = map_bar(SYSFS "device/resource0", 8 << 20);
 	struct bo *data = bo_create(PAGE);
-	uint32_t before, after, ctx = ctx_create(engine, 0, 0), how;
+	uint32_t ctx = ctx_create(engine, 0, 0);
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(regs) * 3; i++) {
-		uint32_t reg = regs[i / 3], bad;
+	for (i = 0; i < ARRAY_SIZE(regs) * ARRAY_SIZE(ways); i++) {
+		uint32_t reg = regs[i / ARRAY_SIZE(ways)], way = i % ARRAY_SIZE(ways);
+		uint32_t before = mmio[reg / 4], after;
 		struct batch b = batch_create();
 
-		how = i % 3;
-		before = mmio[reg / 4];
-		bad = before ^ 0x00a5a500;
-		data->map[0] = bad;
-		emit_lri(&b, engine->base + GPR(0), bad);
-		if (how == 0)
-			emit_lri(&b, reg, bad);
-		else if (how == 1)
-			emit_reg_mem(&b, MI_LRM, reg, data, 0);
-		else
-			emit_lrr(&b, engine->base + GPR(0), reg);
+		data->map[0] = before ^ 0x00a5a500;
+		emit_write(&b, way, reg, data);
 		emit_store(&b, data, 1, i + 1);
 		if (run(&b, ctx))
 			check(is_parsed(engine), "%x: refused by the kernel", reg);
@@ -577,10 +589,47 @@ static void test_privileged_registers(void)
 			check(data->map[1] == i + 1, "%x: the batch did not go on", reg);
 		after = mmio[reg / 4];
 		check(after == before, "%x: %x was written over %x with %s", reg, after, before,
-		      how == 0 ? "LRI" : how == 1 ? "LRM" : "LRR");
+		      ways[way]);
 	}
 	munmap((void *)mmio, 8 << 20);
 	check_works(engine);
+}
+
+/* Where the first page of an object is in the aperture, which is part of the global GTT */
+static uint32_t find_in_aperture(struct bo *bo)
+{
+	const size_t size = 256 << 20;
+	const volatile uint32_t *aperture = map_bar(SYSFS "device/resource2", size);
+	volatile uint32_t *gtt = bo_mmap(bo, I915_MMAP_OFFSET_GTT);
+	uint32_t at;
+
+	bo->want[0] = 0x5ec4e700 + engine->base;
+	gtt[0] = bo->want[0];		/* binds it */
+	for (at = 0; at < size && aperture[at / 4] != bo->want[0]; at += PAGE)
+		;
+	munmap((void *)gtt, bo->size);
+	munmap((void *)aperture, size);
+	must(at < size);
+	return at;
+}
+
+/* A user's batch reaches its own memory at an address, not that of the global GTT. */
+static void test_global_gtt(void)
+{
+	struct bo *secret = bo_create(PAGE), *data = bo_create(PAGE), *own;
+	struct batch b = batch_create();
+
+	bo_fill(secret, 11);
+	own = bo_create_at(PAGE, find_in_aperture(secret));
+	emit_reg_mem(&b, MI_LRM | MI_GGTT, engine->base + GPR(1), own, 0);
+	emit_reg_mem(&b, MI_SRM, engine->base + GPR(1), data, 0);
+	emit(&b, MI_STORE | MI_GGTT);
+	emit_ref(&b, own, 1);
+	emit(&b, 0xbad);
+	emit_reg_mem(&b, MI_SRM | MI_GGTT, engine->base + GPR(1), own, 2);
+	check(!run(&b, ctx_create(engine, 0, 0)), "refused");
+	check(data->map[0] != secret->want[0], "it was read");
+	check_bo(secret, "object in the global GTT");
 }
 
 static const struct { int16_t class; uint16_t offset, count; } context_regs[] = {
@@ -914,6 +963,7 @@ static const struct test tests[] = {
 	{ "math", test_math, ANY_CLASS },
 	{ "registers", test_registers, ANY_CLASS },
 	{ "privileged_registers", test_privileged_registers, ANY_CLASS },
+	{ "global_gtt", test_global_gtt, ANY_CLASS },
 	{ "context_registers", test_context_registers, ANY_CLASS },
 	{ "many_contexts", test_many_contexts, ANY_CLASS },
 	{ "timestamp", test_timestamp, ANY_CLASS },
