@@ -13,6 +13,8 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #include "../../../kselftest_harness.h"
@@ -60,6 +62,45 @@ static int remove_device(void)
 static int rescan_bus(void)
 {
 	return write_file("/sys/bus/pci/rescan", "1");
+}
+
+/* Modules that i915 needs stay loaded, so that no modprobe is needed either. */
+static int load_module(void)
+{
+	char path[256];
+	struct utsname uts;
+	int fd, err;
+
+	if (!access("/sbin/modprobe", X_OK))
+		return system("/sbin/modprobe i915") ? -EINVAL : 0;
+
+	uname(&uts);
+	snprintf(path, sizeof(path), "/lib/modules/%s/kernel/drivers/gpu/drm/i915/i915.ko",
+		 uts.release);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+
+	err = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+
+	return err;
+}
+
+static int unload_module(void)
+{
+	return syscall(SYS_delete_module, "i915", O_NONBLOCK) ? -errno : 0;
+}
+
+/* Why the module cannot be unloaded and loaded again, or NULL. */
+static const char *module_in_use(void)
+{
+	if (access("/sys/module/i915/initstate", F_OK))
+		return "i915 is built in";
+	if (read_number("/sys/module/i915/refcnt") > 0)
+		return "the module i915 is in use, by other modules or by other nodes";
+
+	return NULL;
 }
 
 /* Where the node of the device is now, which changes while old files are open. */
@@ -384,7 +425,7 @@ FIXTURE(module) {
 
 FIXTURE_SETUP(module)
 {
-	const char *reason = i915_module_not_unloadable();
+	const char *reason = module_in_use();
 
 	if (reason)
 		SKIP(return, "%s", reason);
@@ -395,7 +436,7 @@ FIXTURE_SETUP(module)
 FIXTURE_TEARDOWN(module)
 {
 	if (access("/sys/module/i915", F_OK))
-		EXPECT_EQ(0, i915_load_module());
+		EXPECT_EQ(0, load_module());
 	EXPECT_EQ(0, try_device());
 	EXPECT_EQ(self->warnings, kernel_warnings());
 }
@@ -410,16 +451,16 @@ TEST_F_TIMEOUT(module, open_file, 120)
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(0, create_many(fd, 100));
 
-		EXPECT_EQ(-EWOULDBLOCK, i915_unload_module());
+		EXPECT_EQ(-EWOULDBLOCK, unload_module());
 		if (round) {
 			ASSERT_EQ(0, unbind_device());
-			EXPECT_EQ(-EWOULDBLOCK, i915_unload_module());
+			EXPECT_EQ(-EWOULDBLOCK, unload_module());
 		}
 		close(fd);
 
-		ASSERT_EQ(0, i915_unload_module());
+		ASSERT_EQ(0, unload_module());
 		EXPECT_FALSE(is_bound());
-		ASSERT_EQ(0, i915_load_module());
+		ASSERT_EQ(0, load_module());
 		EXPECT_TRUE(is_bound());
 	}
 }
@@ -437,8 +478,8 @@ TEST_F_TIMEOUT(module, spinning_batches, 120)
 		free_spinners(&spinners);
 		close(fd);
 
-		ASSERT_EQ(0, i915_unload_module());
-		ASSERT_EQ(0, i915_load_module());
+		ASSERT_EQ(0, unload_module());
+		ASSERT_EQ(0, load_module());
 		EXPECT_EQ(0, try_device());
 	}
 }
@@ -480,12 +521,12 @@ TEST_F_TIMEOUT(module, files_that_come_and_go, 300)
 
 	for (round = 0; round < 5; round++) {
 		end = time(NULL) + 30;
-		while ((err = i915_unload_module()) == -EWOULDBLOCK && time(NULL) < end) {
+		while ((err = unload_module()) == -EWOULDBLOCK && time(NULL) < end) {
 			refused++;
 			usleep(100);
 		}
 		ASSERT_EQ(0, err);
-		ASSERT_EQ(0, i915_load_module());
+		ASSERT_EQ(0, load_module());
 		usleep(100 * 1000);
 	}
 

@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -179,7 +178,7 @@ static inline bool i915_has_contexts(int fd)
 {
 	struct drm_i915_gem_context_create create = {};
 
-	return !i915_ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_CREATE, &create) || errno != ENODEV;
+	return !ioctl(fd, DRM_IOCTL_I915_GEM_CONTEXT_CREATE, &create) || errno != ENODEV;
 }
 
 static inline bool i915_is_node(const char *path)
@@ -389,31 +388,6 @@ static inline int i915_execute(int fd, unsigned int id, unsigned int handle, int
 	}
 
 	return i915_ioctl(fd, DRM_IOCTL_I915_GEM_EXECBUFFER2, &exec) ? -errno : 0;
-}
-
-static inline int i915_load_module(void)
-{
-	return system("modprobe i915") ? -EINVAL : 0;
-}
-
-static inline int i915_unload_module(void)
-{
-	return syscall(SYS_delete_module, "i915", O_NONBLOCK) ? -errno : 0;
-}
-
-/* Why the module of i915 cannot be unloaded and loaded again, or NULL. */
-static inline const char *i915_module_not_unloadable(void)
-{
-	if (access("/sys/module/i915", F_OK))
-		return "i915 is not loaded";
-	if (access("/sys/module/i915/initstate", F_OK))
-		return "i915 is built in";
-	if (geteuid())
-		return "cannot unload i915: be root";
-	if (read_number("/sys/module/i915/refcnt") > 0)
-		return "i915 is in use: leaving it loaded";
-
-	return NULL;
 }
 
 #endif /* I915_NODE_H */
