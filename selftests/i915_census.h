@@ -14,11 +14,10 @@
 
 #define SETTLE_SECONDS	20	/* to wait for what a test gave up to be freed */
 
-/*
- * Nothing is being freed any more if the counters do not change for so long. The GT
- * retires requests once a second, and parks only after that.
- */
-#define QUIET_SAMPLES	25
+#define DROP_IDLE	"0x40"	/* to debugfs i915_gem_drop_caches */
+
+/* Nothing is being freed any more if the counters do not change for so long. */
+#define QUIET_SAMPLES	5
 #define SAMPLE_MS	100
 
 /*
@@ -131,16 +130,19 @@ static inline const char *i915_left_behind(const struct i915_node *node,
 }
 
 /*
- * Takes a census once everything that was given up before has been freed, by RCU, by
- * workqueues and by the retirement of requests: once the counters do not change any
- * more.
+ * Takes a census once everything that was given up before has been freed, by RCU and
+ * by workqueues: once the counters do not change any more. The GT retires requests once
+ * a second and parks after that, so it is told to be idle first.
  */
 static inline int i915_settled_census(const struct i915_node *node, struct i915_census *census)
 {
 	const time_t end = time(NULL) + SETTLE_SECONDS;
 	struct i915_census last;
 	int err, same = 0;
+	char path[64];
 
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node->minor);
+	write_file(path, DROP_IDLE);
 	err = i915_take_census(node, census);
 	while (!err && same < QUIET_SAMPLES) {
 		if (time(NULL) > end)
