@@ -107,7 +107,7 @@ help:
 	@echo 'ACCEL=$(ACCEL)  kvm, tcg, or auto: KVM if it works    SMP=$(SMP)  CPUs of the guest'
 
 # Targets that use the kernel's own make, which takes no blanks and colons in its path,
-# nor vmtest.sh commas, and the others that write to build/: one at a time, see scripts/lock.
+# nor vmtest commas, and the others that write to build/: one at a time, see scripts/lock.
 BUILDS	:= run test kunit mutants coverage kselftest igt bench model-test shell docs \
 	   $(if $(PARTS),$(if $(filter build sparse,$(PARTS)),check),check)
 comma	:= ,
