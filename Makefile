@@ -4,7 +4,7 @@
 # downloaded kernel and the compiler cache stay in the user's cache folder.
 
 LINUX	?=
-COUNT	?= 20000
+COUNT	?= 10000
 THREADS	?= 2
 PROCS	?= 2
 ACCEL	?= auto
@@ -43,15 +43,15 @@ VM	:= $(WORK)/vm$(if $(BEFORE),-$(notdir $(patsubst %/linux,%,$(BOOTED))))$(if $
 CONFIGS	:= configs/vmtest.config $(if $(KERNEL),configs/$(KERNEL).config)
 # The base has no tests of its own
 KERNEL_BUILD = scripts/kernel '$(BOOTED)' '$(VM)' '$(if $(filter base,$(BEFORE)),$(TREE),$(BOOTED))' $(CONFIGS)
-VMTEST	:= scripts/vmtest
+VMTEST	:= scripts/vmtest -m 2G
 export ACCEL GEN QEMU SMP
 
 # What contexts cost, in instructions, and what of it has a limit: make bench has more.
 ALSO	:= ACCEL=icount $(VMTEST) '$(VM)' '$(RESULTS)' context_bench -n 10000 costs memory || failed=1;
 
-# 20000 contexts take such a kernel a quarter of an hour.
+# 10000 contexts take such a kernel a quarter of an hour.
 ifneq ($(KERNEL),)
-VMTEST	+= -m 2G -t 3600
+VMTEST	+= -t 3600
 ALSO	:= $(VMTEST) '$(VM)' '$(RESULTS)' context_spam -n 2000 || failed=1; \
 	   $(VMTEST) -l i915_gem_context_tests '$(VM)' '$(RESULTS)' guest-kunit || failed=1;
 ALL	:= -x context_spam
