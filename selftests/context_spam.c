@@ -412,7 +412,7 @@ static bool settle(struct column *col)
 			return false;
 		res->slab_after = meminfo_kb("SUnreclaim:");
 		res->free_after = meminfo_kb("MemFree:");
-		if (res->after.created - res->after.freed ==
+		if (res->after.created - res->after.freed <=
 		    res->before.created - res->before.freed)
 			return true;
 	} while (now() < end);
