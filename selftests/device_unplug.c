@@ -276,7 +276,7 @@ TEST_F_TIMEOUT(unplug, nothing_left_in_sysfs, 900)
 	usleep(100 * 1000);
 	before = i915_count_objects(SYSFS_NODES);
 	if (before < 0)
-		SKIP(return, "no count of sysfs nodes: build with SLUB_DEBUG, boot with slab_nomerge");
+		SKIP(return, "no count of sysfs nodes: boot with slab_nomerge");
 
 	for (i = 0; i < SYSFS_ROUNDS; i++) {
 		ASSERT_EQ(0, variant->unplug());
