@@ -43,7 +43,7 @@ VM	:= $(WORK)/vm$(if $(BEFORE),-$(notdir $(patsubst %/linux,%,$(BOOTED))))$(if $
 CONFIGS	:= configs/vmtest.config $(if $(KERNEL),configs/$(KERNEL).config)
 # The base has no tests of its own
 KERNEL_BUILD = scripts/kernel '$(BOOTED)' '$(VM)' '$(if $(filter base,$(BEFORE)),$(TREE),$(BOOTED))' $(CONFIGS)
-VMTEST	:= scripts/vmtest -m 2G
+VMTEST	:= scripts/vmtest -m $(if $(KERNEL),2G,1G)
 export ACCEL GEN QEMU SMP
 
 # What contexts cost, in instructions, and what of it has a limit: make bench has more.

@@ -255,8 +255,8 @@ static void context_free_waits_for_free_lock(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(t));
 }
 
-/* Whoever frees, the worker, a creation or a flush, holds the one free lock. */
-static void context_freed_under_free_lock(struct kunit *test)
+/* A flush waits for whoever frees: the worker, a creation or another flush. */
+static void context_freed_where_flush_waits(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
 	struct tracked_context *t = tracked_contexts_create(test, 3), *fresh;
@@ -277,10 +277,10 @@ static void context_freed_under_free_lock(struct kunit *test)
 	KUNIT_EXPECT_TRUE_MSG(test, tracked_context_is_freed(&t[2]), "by a flush");
 
 	tracked_context_destroy(fresh);
-	KUNIT_EXPECT_EQ(test, mock->freed_unlocked, 0);
+	KUNIT_EXPECT_EQ(test, mock->freed_unseen, 0);
 }
 
-/* A creation does not wait for somebody who is freeing a context. */
+/* A creation does not wait for somebody who is freeing a context: it frees others. */
 static void context_creation_never_waits(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
@@ -296,14 +296,14 @@ static void context_creation_never_waits(struct kunit *test)
 	tracked_context_destroy(&t[1]);
 	tracked_contexts_create(test, 1);
 	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(&t[0]));
-	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(&t[1]));
+	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(&t[1]));
 
 	tracked_context_let_go(&t[0]);
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, mock->freed, 2);
 }
 
-static const unsigned int backlogs[] = { 0, 1, 2, 3, 63, 64, 65, 128, 1000 };
+static const unsigned int backlogs[] = { 0, 1, 2, 3, 4, 5, 8, 9, 1000 };
 
 static void backlog_desc(const unsigned int *backlog, char *desc)
 {
@@ -312,15 +312,10 @@ static void backlog_desc(const unsigned int *backlog, char *desc)
 
 KUNIT_ARRAY_PARAM(backlog, backlogs, backlog_desc);
 
-/*
- * With the workqueue blocked, a creation frees two contexts at most, the oldest
- * first, before it makes one, until none is left.
- */
+/* With the workqueue blocked, each creation frees four contexts that have no vm. */
 static void context_reaped_by_creation(struct kunit *test)
 {
 	const unsigned int backlog = *(const unsigned int *)test->param_value;
-	/* Those that free two each, and those that only turn a part of the list round */
-	const unsigned int creations = 1 + DIV_ROUND_UP(backlog, 2) + DIV_ROUND_UP(backlog, 64);
 	struct mock_device *mock = test->priv;
 	struct tracked_context *t = tracked_contexts_create(test, backlog);
 	unsigned int i;
@@ -330,18 +325,10 @@ static void context_reaped_by_creation(struct kunit *test)
 		tracked_context_destroy(&t[i]);
 	KUNIT_EXPECT_EQ(test, mock->freed, 0);
 
-	for (i = 0; i < creations; i++) {
-		unsigned int freed = mock->freed;
-
+	for (i = 0; i < backlog; i += 4) {
 		tracked_contexts_create(test, 1);
-		KUNIT_ASSERT_LE(test, mock->freed - freed, 2);
-		/* A long list has not been turned round yet by the first of them */
-		if (backlog > 64 && !i)
-			KUNIT_EXPECT_EQ(test, mock->freed, 0);
+		KUNIT_ASSERT_EQ(test, mock->freed, min(i + 4, backlog));
 	}
-	KUNIT_EXPECT_EQ(test, mock->freed, backlog);
-	for (i = 0; i < backlog; i++)
-		KUNIT_ASSERT_EQ_MSG(test, t[i].freed, i + 1, "context %u", i);
 }
 
 /* An id that a stale context holds is free for the context that is made next. */
@@ -354,46 +341,6 @@ static void context_ids_reused_on_blocked_queue(struct kunit *test)
 	tracked_context_destroy(&t[1]);
 	fresh = tracked_contexts_create(test, 1);
 	KUNIT_EXPECT_EQ(test, fresh->hw_id, t[1].hw_id);
-}
-
-/*
- * A backlog that is turned round and freed in many parts goes oldest first,
- * whether creations free it or a worker that lets others have their turn.
- */
-static void context_backlog_freed_in_order(struct kunit *test)
-{
-	const unsigned int backlog = 1000, creations = 100;
-	struct mock_device *mock = test->priv;
-	struct tracked_context *t = tracked_contexts_create(test, backlog), *fresh = NULL;
-	unsigned int i;
-	long runs;
-
-	mock->ops->run_worker(mock->i915);
-	runs = worker_runs(mock);
-
-	mock_device_block_queue(mock);
-	for (i = 0; i < backlog; i++)
-		tracked_context_destroy(&t[i]);
-
-	for (i = 0; i < creations; i++) {
-		fresh = tracked_contexts_create(test, 1);
-		tracked_context_destroy(fresh);
-	}
-	KUNIT_EXPECT_GT(test, mock->freed, creations);
-	KUNIT_EXPECT_FALSE(test, tracked_context_is_freed(fresh));
-
-	/* Each of these waits for one more run of the worker */
-	mock_device_unblock_queue(mock);
-	for (i = 0; i < 8; i++)
-		mock->ops->run_worker(mock->i915);
-
-	for (i = 0; i < backlog; i++)
-		KUNIT_ASSERT_EQ_MSG(test, t[i].freed, i + 1, "context %u", i);
-	KUNIT_EXPECT_EQ(test, fresh->freed, backlog + creations);
-
-	runs = worker_runs(mock) - runs;
-	KUNIT_EXPECT_GT(test, runs, 1);
-	KUNIT_EXPECT_LE(test, runs, 8);
 }
 
 /* With the workqueue blocked, contexts that come and go leave no backlog. */
@@ -475,10 +422,45 @@ static void context_flushed_without_worker(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
 }
 
-static void free_slowly(struct tracked_context *t)
+/* A flush in a thread of its own. */
+struct flusher {
+	struct mock_device *mock;
+	void (*flush)(struct drm_i915_private *i915);
+	struct completion done;
+};
+
+static int flusher_fn(void *flusher)
 {
-	WRITE_ONCE(t->being_freed, true);
-	mdelay(20);
+	struct flusher *f = flusher;
+
+	f->flush(f->mock->i915);
+	kthread_complete_and_exit(&f->done, 0);
+}
+
+static void flusher_wait(void *flusher)
+{
+	struct flusher *f = flusher;
+
+	wait_for_completion(&f->done);
+}
+
+static struct flusher *flusher_start(struct kunit *test,
+				     void (*flush)(struct drm_i915_private *i915))
+{
+	struct task_struct *task;
+	struct flusher *f;
+
+	f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, f);
+
+	f->mock = test->priv;
+	f->flush = flush;
+	init_completion(&f->done);
+	task = kthread_run(flusher_fn, f, "i915-flusher");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, flusher_wait, f), 0);
+
+	return f;
 }
 
 /* The flush returns when also those are freed that somebody else has taken. */
@@ -486,19 +468,24 @@ static void context_flush_waits_for_consumer(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
 	struct tracked_context *t;
+	struct flusher *f;
 	int i;
 
 	need_two_cpus(test);
 
 	t = tracked_contexts_create(test, 3);
-	t[0].free_fn = free_slowly;
+	/* The newest is taken first */
+	t[2].free_fn = tracked_context_hold;
 	mock_device_block_queue(mock);
 	for (i = 0; i < 3; i++)
 		tracked_context_destroy(&t[i]);
 	mock_device_unblock_queue(mock);
-	tracked_context_wait_being_freed(test, &t[0]);
+	tracked_context_wait_being_freed(test, &t[2]);
 
-	mock->ops->free_contexts(mock->i915);
+	f = flusher_start(test, mock->ops->free_contexts);
+	KUNIT_EXPECT_FALSE(test, wait_for_completion_timeout(&f->done, HZ / 10));
+	tracked_context_let_go(&t[2]);
+	kunit_release_action(test, flusher_wait, f);
 	KUNIT_EXPECT_EQ(test, mock->freed, 3);
 }
 
@@ -548,44 +535,6 @@ static struct requeuer *requeuer_start(struct kunit *test)
 	return r;
 }
 
-/* A call of i915_gem_flush_workqueue() in a thread of its own. */
-struct flusher {
-	struct mock_device *mock;
-	struct completion done;
-};
-
-static int flusher_fn(void *flusher)
-{
-	struct flusher *f = flusher;
-
-	f->mock->ops->flush(f->mock->i915);
-	kthread_complete_and_exit(&f->done, 0);
-}
-
-static void flusher_wait(void *flusher)
-{
-	struct flusher *f = flusher;
-
-	wait_for_completion(&f->done);
-}
-
-static struct flusher *flusher_start(struct kunit *test)
-{
-	struct task_struct *task;
-	struct flusher *f;
-
-	f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, f);
-
-	f->mock = test->priv;
-	init_completion(&f->done);
-	task = kthread_run(flusher_fn, f, "i915-flusher");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, flusher_wait, f), 0);
-
-	return f;
-}
-
 /*
  * The flush of a removal, with files open, ends though the queue never empties
  * and others go on, and none of the contexts that are closed meanwhile is lost.
@@ -594,7 +543,7 @@ static void context_closed_during_flush(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
 	struct requeuer *r = requeuer_start(test);
-	struct flusher *f = flusher_start(test);
+	struct flusher *f = flusher_start(test, mock->ops->flush);
 	bool done;
 
 	do {
@@ -643,21 +592,6 @@ static void context_freed_before_ids_end(struct kunit *test)
 		mock->ops->free_contexts(mock->i915);
 		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, count);
 	}
-}
-
-/* A creation frees what the worker was queued for, and leaves the worker to come. */
-static void context_worker_stopped_at_end(struct kunit *test)
-{
-	struct mock_device *mock = test->priv;
-	struct tracked_context *t = tracked_contexts_create(test, 1), *fresh;
-
-	tracked_context_destroy(t);
-	fresh = tracked_contexts_create(test, 1);
-	flush_workqueue(mock->i915->wq);
-	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(t));
-
-	mock->ops->cleanup(mock->i915);
-	KUNIT_EXPECT_FALSE(test, mock->ops->cancel_worker(fresh->ctx));
 }
 
 struct free_probe {
@@ -762,10 +696,10 @@ static void context_readable_under_rcu(struct kunit *test)
 	rcu_read_lock();
 	tracked_context_put(&t[0]);
 	tracked_context_put(&t[1]);
-	/* With the second one the worker is done with the first */
-	while (!tracked_context_is_freed(&t[1]) && ktime_before(ktime_get(), end))
+	while (!(tracked_context_is_freed(&t[0]) && tracked_context_is_freed(&t[1])) &&
+	       ktime_before(ktime_get(), end))
 		cpu_relax();
-	freed = tracked_context_is_freed(&t[1]);
+	freed = tracked_context_is_freed(&t[0]);
 	i915 = READ_ONCE(t[0].ctx->i915);
 	rcu_read_unlock();
 
@@ -878,17 +812,15 @@ static struct kunit_case context_free_cases[] = {
 	KUNIT_CASE(context_first_put_queues_worker),
 	KUNIT_CASE(context_one_worker_run_per_batch),
 	KUNIT_CASE(context_free_waits_for_free_lock),
-	KUNIT_CASE(context_freed_under_free_lock),
+	KUNIT_CASE(context_freed_where_flush_waits),
 	KUNIT_CASE(context_creation_never_waits),
 	KUNIT_CASE_PARAM(context_reaped_by_creation, backlog_gen_params),
 	KUNIT_CASE(context_ids_reused_on_blocked_queue),
-	KUNIT_CASE(context_backlog_freed_in_order),
 	KUNIT_CASE(context_spam_on_blocked_queue),
 	KUNIT_CASE_PARAM(context_flushed_without_worker, last_flush_gen_params),
 	KUNIT_CASE(context_flush_waits_for_consumer),
 	KUNIT_CASE(context_closed_during_flush),
 	KUNIT_CASE(context_freed_before_ids_end),
-	KUNIT_CASE(context_worker_stopped_at_end),
 	KUNIT_CASE(context_traced_at_last_put),
 	KUNIT_CASE(context_free_waits_for_contexts_lock),
 	KUNIT_CASE(context_readable_under_rcu),

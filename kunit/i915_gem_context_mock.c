@@ -197,9 +197,9 @@ static void tracked_context_free(struct dma_fence *fence)
 {
 	struct tracked_context *t = container_of(fence, typeof(*t), fence);
 	struct mock_device *mock = t->mock;
-	bool locked;
+	bool seen;
 
-	locked = mock->ops->free_lock_held(mock->i915);
+	seen = mock->ops->freeing_held(mock->i915);
 	mock->ops->poison_free_link(t->ctx);
 
 	if (t->free_fn)
@@ -207,7 +207,7 @@ static void tracked_context_free(struct dma_fence *fence)
 
 	spin_lock(&mock->struct_mutex);
 	ida_free(&mock->hw_ida, t->hw_id);
-	mock->freed_unlocked += !locked;
+	mock->freed_unseen += !seen;
 	/* Pairs with smp_load_acquire() in tracked_context_is_freed() */
 	smp_store_release(&t->freed, ++mock->freed);
 	spin_unlock(&mock->struct_mutex);
@@ -350,8 +350,8 @@ bool tracked_context_is_freed(const struct tracked_context *t)
  * tracked_context_hold - for &tracked_context.free_fn: hold up whoever frees
  * @t: the tracked context
  *
- * Spins, as nothing may sleep there, until tracked_context_let_go() or for two
- * seconds: to be used with two CPUs.
+ * Spins, as a fence is released under RCU, until tracked_context_let_go() or for
+ * ten seconds: to be used with two CPUs.
  *
  * Context: Any context.
  */

@@ -30,14 +30,14 @@ struct i915_gem_context;
  * @i915: the device
  * @struct_mutex: the lock that the free of a tracked context needs, and that others
  *	hold while they drop a reference: the place that struct_mutex had. It is
- *	a spinlock, as nothing that frees a context may sleep. Covers the counts
- *	and lists of this struct.
+ *	a spinlock, as a fence is released under RCU. Covers the counts and lists
+ *	of this struct.
  * @hw_ida: ids of tracked contexts, given back by their free and by nothing else
  * @contexts: those that are not closed
  * @clients: open files, for tests that open some
  * @created: how many tracked contexts were made
  * @freed: how many of them were freed
- * @freed_unlocked: how many of these by somebody without the driver's free lock
+ * @freed_unseen: how many of these by somebody for whom a flush does not wait
  * @blocker: a work that occupies the ordered workqueue until @unblock
  * @unblock: completed for @blocker to end
  * @blocked: @blocker was queued
@@ -48,13 +48,13 @@ struct mock_device {
 	const struct i915_gem_context_test_ops *ops;
 	struct drm_i915_private *i915;
 
-	spinlock_t struct_mutex; /* nests in the lock of the free */
+	spinlock_t struct_mutex; /* nests in what the free holds */
 	struct ida hw_ida;
 	struct list_head contexts;
 	struct list_head clients;
 	unsigned int created;
 	unsigned int freed;
-	unsigned int freed_unlocked;
+	unsigned int freed_unseen;
 
 	struct work_struct blocker;
 	struct completion unblock;

@@ -85,26 +85,6 @@ static unsigned long wait_for_waiting(const struct i915_node *node, unsigned lon
 	return stats.waiting;
 }
 
-/* Two engines of one class that are not render or compute; returns 0 if there are. */
-static int find_pair(const struct i915_engine *engines, int count, struct i915_engine pair[2])
-{
-	int i;
-
-	for (i = 1; i < count; i++) {
-		const int class = engines[i].id.engine_class;
-
-		if (class == I915_ENGINE_CLASS_RENDER || class == I915_ENGINE_CLASS_COMPUTE)
-			continue;
-		if (class == engines[i - 1].id.engine_class) {
-			pair[0] = engines[i - 1];
-			pair[1] = engines[i];
-			return 0;
-		}
-	}
-
-	return -ENOENT;
-}
-
 /* A destroyed context goes on until its batch ends, and goes then. */
 TEST_F_TIMEOUT(exec, destroyed_while_spinning, 120)
 {
@@ -259,31 +239,6 @@ TEST_F_TIMEOUT(exec, last_put_from_interrupt, 300)
 	EXPECT_EQ(self->before.stats.alive + 1, stats.alive);
 }
 
-/* A context with one slot, for either of the @pair. */
-static int create_balanced(int fd, const struct i915_engine pair[2], unsigned int *id)
-{
-	I915_DEFINE_CONTEXT_ENGINES_LOAD_BALANCE(balance, 2) = {
-		.base.name = I915_CONTEXT_ENGINES_EXT_LOAD_BALANCE,
-		.num_siblings = 2,
-		.engines = { pair[0].id, pair[1].id },
-	};
-	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, 1) = {
-		.extensions = (uintptr_t)&balance,
-		.engines[0] = {
-			.engine_class = I915_ENGINE_CLASS_INVALID,
-			.engine_instance = I915_ENGINE_CLASS_INVALID_NONE,
-		},
-	};
-	struct drm_i915_gem_context_create_ext_setparam param = {
-		.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
-		.param.param = I915_CONTEXT_PARAM_ENGINES,
-		.param.size = sizeof(map),
-		.param.value = (uintptr_t)&map,
-	};
-
-	return i915_context_create_ext(fd, 0, &param, id);
-}
-
 /* One with a slot whose requests are executed on both of the @pair at once. */
 static int create_parallel(int fd, const struct i915_engine pair[2], unsigned int *id)
 {
@@ -310,8 +265,6 @@ static int create_parallel(int fd, const struct i915_engine pair[2], unsigned in
 	return i915_context_create_ext(fd, 0, &param, id);
 }
 
-#define NO_PAIR "no two engines of one class besides render and compute"
-
 /* Both engines are taken at once, by contexts that any one of them could execute. */
 TEST_F_TIMEOUT(exec, balanced, 120)
 {
@@ -319,14 +272,14 @@ TEST_F_TIMEOUT(exec, balanced, 120)
 	struct i915_engine pair[2];
 	unsigned int id = 0, i, round;
 
-	if (find_pair(self->engines, self->count, pair))
-		SKIP(return, NO_PAIR);
+	if (i915_find_pair(self->engines, self->count, pair))
+		SKIP(return, I915_NO_PAIR);
 
 	for (i = 0; i < 3; i++)
 		ASSERT_EQ(0, i915_batch_create(self->fd, &batches[i]));
 	for (round = 0; round < 10; round++) {
 		for (i = 0; i < 3; i++) {
-			ASSERT_EQ(0, create_balanced(self->fd, pair, &id));
+			ASSERT_EQ(0, i915_context_create_balanced(self->fd, pair, &id));
 			i915_batch_spin(&batches[i], &pair[0], VALUE + i);
 			ASSERT_EQ(0, i915_batch_submit(&batches[i], id, 0, -1, NULL));
 			if (i < 2)
@@ -354,8 +307,8 @@ TEST_F_TIMEOUT(exec, parallel, 120)
 	unsigned int id = 0, i, round;
 	int err, fences[2];
 
-	if (find_pair(self->engines, self->count, pair))
-		SKIP(return, NO_PAIR);
+	if (i915_find_pair(self->engines, self->count, pair))
+		SKIP(return, I915_NO_PAIR);
 	err = create_parallel(self->fd, pair, &id);
 	if (err == -ENODEV)
 		SKIP(return, "no parallel engines");

@@ -66,7 +66,7 @@ static struct shared *shared;
 struct job {
 	int fd;
 	unsigned long count;
-	int cpu;		/* for SCHED_FIFO, -1 for the ordinary scheduler */
+	int cpu;		/* index into cpus, for SCHED_FIFO; -1: ordinary */
 	bool execute;
 };
 
@@ -183,13 +183,6 @@ static const char *find_counters(const struct i915_node *node)
 	return NULL;
 }
 
-static int fifo(int priority)
-{
-	struct sched_param param = { .sched_priority = priority };
-
-	return sched_setscheduler(0, SCHED_FIFO, &param);
-}
-
 /* Has the context @id store @value, and waits until it is there. */
 static int execute(const struct i915_batch *batch, unsigned int id, uint32_t value)
 {
@@ -215,12 +208,10 @@ static void *spam(void *arg)
 	unsigned long n;
 
 	if (job->cpu >= 0) {
-		cpu_set_t one;
+		int err = pin_to_cpu(&cpus, job->cpu) ?: set_fifo(1);
 
-		CPU_ZERO(&one);
-		CPU_SET(job->cpu, &one);
-		if (sched_setaffinity(0, sizeof(one), &one) || fifo(1)) {
-			shared->err = -errno;
+		if (err) {
+			shared->err = err;
 			return NULL;
 		}
 	}
@@ -278,17 +269,6 @@ static const char *why_no_batches(const struct i915_node *node)
 	return reason;
 }
 
-static int nth_cpu(unsigned int n)
-{
-	int cpu = 0;
-
-	n %= CPU_COUNT(&cpus);
-	while (!CPU_ISSET(cpu, &cpus) || n--)
-		cpu++;
-
-	return cpu;
-}
-
 /* One process: a file of its own, and @nthreads that share it. */
 static void spam_process(const struct column *col, unsigned int nthreads, unsigned long nr)
 {
@@ -306,7 +286,7 @@ static void spam_process(const struct column *col, unsigned int nthreads, unsign
 	for (i = 0; i < nthreads; i++) {
 		job[i].fd = fd;
 		job[i].count = nr / nthreads + (i < nr % nthreads);
-		job[i].cpu = col->starved ? nth_cpu(i) : -1;
+		job[i].cpu = col->starved ? (int)i : -1;
 		job[i].execute = col->execute;
 		if (pthread_create(&thread[i], NULL, spam, &job[i])) {
 			shared->err = -EAGAIN;
@@ -473,7 +453,7 @@ static void run(struct column *col)
 		nthreads = ncpus;
 
 	/* Above the spam, so that its progress can be seen. */
-	if (col->starved && fifo(2)) {
+	if (col->starved && set_fifo(2)) {
 		ksft_print_msg("%s: SCHED_FIFO: %s\n", col->title, strerror(errno));
 		res->skipped = true;
 		return;

@@ -24,6 +24,7 @@
 
 #define I915_BATCH_SIZE		4096
 #define I915_ENGINES_MAX	32
+#define I915_SLOTS_MAX		64	/* of a map, to which execbuf can refer */
 
 /* Where the parts of a batch are, in dwords from its start. */
 #define BATCH_LOOP		4
@@ -124,7 +125,7 @@ static inline int i915_context_create_engines(int fd, const struct i915_engine *
 					      unsigned int count, unsigned int flags,
 					      unsigned int vm_id, unsigned int *id)
 {
-	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, I915_ENGINES_MAX) = {};
+	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, I915_SLOTS_MAX) = {};
 	struct drm_i915_gem_context_create_ext_setparam vm = {
 		.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
 		.param.param = I915_CONTEXT_PARAM_VM,
@@ -143,6 +144,55 @@ static inline int i915_context_create_engines(int fd, const struct i915_engine *
 		map.engines[i] = engines[i].id;
 
 	return i915_context_create_ext(fd, flags, &param, id);
+}
+
+/* Two engines of one class that are not render or compute; returns 0 if there are. */
+static inline int i915_find_pair(const struct i915_engine *engines, int count,
+				 struct i915_engine pair[2])
+{
+	int i;
+
+	for (i = 1; i < count; i++) {
+		const int class = engines[i].id.engine_class;
+
+		if (class == I915_ENGINE_CLASS_RENDER || class == I915_ENGINE_CLASS_COMPUTE)
+			continue;
+		if (class == engines[i - 1].id.engine_class) {
+			pair[0] = engines[i - 1];
+			pair[1] = engines[i];
+			return 0;
+		}
+	}
+
+	return -ENOENT;
+}
+
+#define I915_NO_PAIR "no two engines of one class besides render and compute"
+
+/* A context with one slot, for either of the @pair. */
+static inline int i915_context_create_balanced(int fd, const struct i915_engine pair[2],
+					       unsigned int *id)
+{
+	I915_DEFINE_CONTEXT_ENGINES_LOAD_BALANCE(balance, 2) = {
+		.base.name = I915_CONTEXT_ENGINES_EXT_LOAD_BALANCE,
+		.num_siblings = 2,
+		.engines = { pair[0].id, pair[1].id },
+	};
+	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, 1) = {
+		.extensions = (uintptr_t)&balance,
+		.engines[0] = {
+			.engine_class = I915_ENGINE_CLASS_INVALID,
+			.engine_instance = I915_ENGINE_CLASS_INVALID_NONE,
+		},
+	};
+	struct drm_i915_gem_context_create_ext_setparam param = {
+		.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
+		.param.param = I915_CONTEXT_PARAM_ENGINES,
+		.param.size = sizeof(map),
+		.param.value = (uintptr_t)&map,
+	};
+
+	return i915_context_create_ext(fd, 0, &param, id);
 }
 
 static inline void *i915_object_map(int fd, unsigned int handle)

@@ -37,18 +37,26 @@ struct i915_census {
 	long wakerefs;			/* -1 where they cannot be counted */
 };
 
-static inline long i915_count_objects(const char *cache)
+/* Without disturbing anybody. What is kept for the next allocation on each CPU counts, too. */
+static inline long i915_peek_objects(const char *cache)
 {
 	char path[128];
 	struct stat st;
-	int fd;
 
 	/* It is a link if the caches of others may be merged with it: slab_nomerge */
 	snprintf(path, sizeof(path), "/sys/kernel/slab/%s", cache);
 	if (lstat(path, &st) || !S_ISDIR(st.st_mode))
 		return -1;
 
-	/* What is kept for the next allocation on each CPU counts as in use */
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/objects", cache);
+	return read_number(path);
+}
+
+static inline long i915_count_objects(const char *cache)
+{
+	char path[128];
+	int fd;
+
 	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/shrink", cache);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0) {
@@ -57,8 +65,7 @@ static inline long i915_count_objects(const char *cache)
 		close(fd);
 	}
 
-	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/objects", cache);
-	return read_number(path);
+	return i915_peek_objects(cache);
 }
 
 /* Returns 0, or a negative errno if the node has no counters to read. */

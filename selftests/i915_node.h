@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -145,6 +146,29 @@ static inline int save_file(const char *path)
 static inline long kernel_warnings(void)
 {
 	return read_number("/sys/kernel/warn_count");
+}
+
+/* Has the calling thread run before all that are not SCHED_FIFO of a higher priority. */
+static inline int set_fifo(int priority)
+{
+	struct sched_param param = { .sched_priority = priority };
+
+	return sched_setscheduler(0, SCHED_FIFO, &param) ? -errno : 0;
+}
+
+/* Has the calling thread run on one of @cpus, each in its turn for @n from 0 on. */
+static inline int pin_to_cpu(const cpu_set_t *cpus, unsigned int n)
+{
+	cpu_set_t one;
+	int cpu = 0;
+
+	n %= CPU_COUNT(cpus);
+	while (!CPU_ISSET(cpu, cpus) || n--)
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+
+	return sched_setaffinity(0, sizeof(one), &one) ? -errno : 0;
 }
 
 /* A child that cannot outlive an assertion of its parent. */
