@@ -256,8 +256,9 @@ static int charge_on_each_cpu(const struct cgroups *groups)
 }
 
 /*
- * Has the driver free what it keeps for later, and the slab allocator what it has been
- * given by kfree_rcu(), of which each CPU keeps some dozens of objects of each cache.
+ * Has the driver free what it keeps for later, the slab allocator what it has been given
+ * by kfree_rcu(), of which each CPU keeps some dozens of objects of each cache, and the
+ * page cache the pages that each CPU has yet to put on a list.
  */
 static void drop_all(const struct i915_node *node)
 {
@@ -267,6 +268,7 @@ static void drop_all(const struct i915_node *node)
 
 	snprintf(drop, sizeof(drop), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node->minor);
 	write_file(drop, DROP_ALL);
+	write_file("/proc/sys/vm/drop_caches", "1");
 	if (glob("/sys/kernel/slab/*/shrink", GLOB_NOSORT, NULL, &files))
 		return;
 	for (i = 0; i < files.gl_pathc; i++)
@@ -330,9 +332,10 @@ static long wait_not_charged(const struct cgroups *groups, const struct i915_nod
 		err = err ?: charge_on_each_cpu(groups);
 		if (err)
 			return err;
-		/* RCU frees what these files had. Then bytes are returned first, then pages */
+		/* This took memory, too. Then bytes are returned first, and pages after them */
 		for (i = 0; i < 2; i++) {
 			usleep(SAMPLE_MS * 1000);
+			drop_all(node);
 			err = cgroup_write(groups->client, "memory.high", "0");
 			if (err)
 				return err;
