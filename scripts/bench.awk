@@ -117,11 +117,7 @@ function all_ratios(pattern,	i, j, n, v) {
 }
 
 function print_goals(	none, most, pattern) {
-	goal("last put: to an empty put and a llist_add()", figure("after", "put") / \
-		(figure("after", "put_empty") + figure("after", "llist_add")), "<=", 1.25)
-	goal("last put: before to after", 1 / ratio("put"), ">=", 7)
-	goal("free by the worker, instructions", figure("after", "free_100") / 100, "<=", 150)
-	goal("interrupts off for one last put: after to before", ratio("hardirq_1"), "<=", 0.999)
+	goal("last put, instructions", figure("after", "put"), "<=", 30)
 	goal("interrupts off for 16 last puts: after to before", ratio("hardirq_16"), "<=", 0.999)
 
 	none = figure("after", "creation_0")
@@ -130,25 +126,22 @@ function print_goals(	none, most, pattern) {
 		most = figure("after", "creation_1000")
 	goal("creation with 1000 or 1000000 waiting: to none", most / none, "<=", 1.05)
 
-	goal("most waiting, ordered queue blocked", figure("after", "waiting_blocked"), "<=", 4)
+	goal("most waiting, workqueue blocked", figure("after", "waiting_blocked"), "<=", 4)
 	goal("most waiting, worker starved", extreme("^waiting_.*starved", "after"), "<=", 4)
-	goal("worker runs per 100000 contexts", extreme("^runs_per", "after"), "<=", 1000)
 
 	goal("close of a file: after to before, the largest", extreme("^close_[0-9]", "most"), "<=", 1)
 	goal("until all are gone: after to before, the largest", extreme("^gone_", "most"), "<=", 1)
 	goal("until gone, a context of 100000: to one of 50000", figure("after", "gone_100000") / \
 		figure("after", "gone_50000") / 2, "<=", 1.1)
-	goal("worker runs, close of a file with 100000", figure("after", "close_runs_100000"), "<=", 1000)
 
 	goal("instructions of a pair and its frees: after to before", extreme("^pair_", "most"), "<=", 1)
-	goal("pairs, one CPU that counts: after to before, the least", extreme("^one_cpu_rate", "least"), ">=", 0.98)
-	goal("pairs per second, two CPUs: after to before, median of all", all_ratios("^rate_.*thread"), ">=", 0.98)
+	goal("pairs per second, one CPU that counts: after to before", ratio("one_cpu_rate_1_thread"), ">=", 0.98)
+	goal("pairs per second, two CPUs: after to before, median of all", all_ratios("^rate_.*thread"), ">=", 1)
+	goal("drop of free memory, kB", extreme("^drop_kB_", "after"), "<=", 48 * 1024)
 	# The peak of what goes up and down, looked at every 200 contexts
 	goal("slab, spam of 100000: after to before", extreme("^slab_kB_[^_]*_spam$", "most"), "<=", 1.05)
-	goal("slab, spam of 100000: to spam of 10000", extreme("^slab_kB_[^_]*_spam$", "after") / \
-		extreme("^slab_kB_[^_]*_spam_10th$", "after"), "<=", 1.25)
 	goal("size of a context: after to before", ratio("size"), "<=", 1)
-	goal("text of the driver, bytes more", figure("after", "text") - figure("before", "text"), "<=", 1024)
+	goal("text of the driver, bytes more", figure("after", "text") - figure("before", "text"), "<=", 2048)
 }
 
 function print_plots(	i, n, name, list) {
@@ -169,7 +162,7 @@ function print_plots(	i, n, name, list) {
 		if (name !~ /^rate_.*thread/)
 			continue
 		n = ratio(name)
-		sub(/^rate_[^_]*_/, "", name)
+		sub(/^rate_/, "", name)
 		gsub(/_/, " ", name)
 		printf "\"%s\" %.4f %.4f %.4f\n", name, n, least, most > "rates.dat"
 	}

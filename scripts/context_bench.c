@@ -4,11 +4,9 @@
  *
  *  costs	the KUnit suite i915_gem_context_bench, on a mock device of its own: in
  *		cycles, or in instructions in a guest of QEMU with -icount shift=0
- *  rates	contexts created, used and destroyed per second, and runs of the worker,
- *		on every idle node
- *  memory	the most contexts that wait to be freed, and the most slab, while one
- *		thread creates and destroys contexts, and while SCHED_FIFO threads on
- *		every CPU do, which starve the worker
+ *  memory	the most contexts that wait to be freed, the runs of the worker, and the
+ *		most slab, while one thread creates and destroys contexts, and while
+ *		SCHED_FIFO threads on every CPU do, which starve the worker
  *
  * The only limits that are checked are the ratios in the KUnit suite, and how many
  * contexts wait at most.
@@ -41,22 +39,15 @@ static cpu_set_t cpus;		/* that this program may run on */
 
 struct load {
 	const char *name;
-	unsigned int threads, files;
 	unsigned int fraction;	/* of the count of contexts */
 	bool starve;
 };
 
-static const struct load rate_loads[] = {
-	{ .name = "1_thread",		.threads = 1, .files = 1, .fraction = 1 },
-	{ .name = "2_threads_1_file",	.threads = 2, .files = 1, .fraction = 1 },
-	{ .name = "2_threads_2_files",	.threads = 2, .files = 2, .fraction = 1 },
-};
-
-static const struct load memory_loads[] = {
-	{ .name = "spam_10th",	.threads = 1, .files = 1, .fraction = 10 },
-	{ .name = "spam",	.threads = 1, .files = 1, .fraction = 1 },
+static const struct load loads[] = {
+	{ .name = "spam_10th",	.fraction = 10 },
+	{ .name = "spam",	.fraction = 1 },
 	/* Page tables wait, 100 kB for each, where the worker gets no CPU */
-	{ .name = "starved",	.threads = 1, .files = 1, .fraction = 10, .starve = true },
+	{ .name = "starved",	.fraction = 10, .starve = true },
 };
 
 struct cache {
@@ -71,7 +62,8 @@ struct job {
 	pthread_t thread;
 	int fd;
 	unsigned long pairs;
-	int cpu;		/* for SCHED_FIFO, or -1 */
+	bool starve;		/* run as SCHED_FIFO, on one CPU */
+	unsigned int nth;	/* CPU */
 	bool samples;		/* the slab caches, from time to time */
 	int err;
 };
@@ -143,21 +135,12 @@ static void print_caches(const struct i915_node *node, const struct load *load)
 
 static void *create_and_destroy(void *arg)
 {
-	struct sched_param param = { .sched_priority = 1 };
 	struct job *job = arg;
 	unsigned int id = 0;
-	cpu_set_t one;
 	unsigned long n;
 
-	if (job->cpu >= 0) {
-		CPU_ZERO(&one);
-		CPU_SET(job->cpu, &one);
-		if (sched_setaffinity(0, sizeof(one), &one) ||
-		    sched_setscheduler(0, SCHED_FIFO, &param)) {
-			job->err = -errno;
-			return NULL;
-		}
-	}
+	if (job->starve)
+		job->err = pin_to_cpu(&cpus, job->nth) ?: set_fifo(1);
 
 	for (n = 0; n < job->pairs && !job->err; n++) {
 		job->err = i915_context_create(job->fd, &id) ?:
@@ -172,37 +155,26 @@ static void *create_and_destroy(void *arg)
 	return NULL;
 }
 
-static int nth_cpu(unsigned int n)
-{
-	int cpu = 0;
-
-	while (!CPU_ISSET(cpu, &cpus) || n--)
-		cpu++;
-
-	return cpu;
-}
-
 /* Returns 0, or a negative errno. */
 static int run_threads(const struct i915_node *node, const struct load *load,
-		       unsigned int threads, unsigned long pairs, bool samples)
+		       unsigned int threads, unsigned long pairs)
 {
 	struct job jobs[THREADS_MAX] = {};
 	unsigned int i, started;
-	int fds[2], err = 0;
+	int fd, err = 0;
 
-	for (i = 0; i < load->files; i++) {
-		fds[i] = open(node->path, O_RDWR | O_CLOEXEC);
-		if (fds[i] < 0)
-			return -errno;
-	}
+	fd = i915_open(node);
+	if (fd < 0)
+		return -errno;
 
 	for (started = 0; started < threads; started++) {
 		struct job *job = &jobs[started];
 
-		job->fd = fds[started % load->files];
+		job->fd = fd;
 		job->pairs = pairs / threads;
-		job->cpu = load->starve ? nth_cpu(started) : -1;
-		job->samples = samples && !started;
+		job->starve = load->starve;
+		job->nth = started;
+		job->samples = !started;
 		if (pthread_create(&job->thread, NULL, create_and_destroy, job))
 			break;
 	}
@@ -212,23 +184,21 @@ static int run_threads(const struct i915_node *node, const struct load *load,
 		pthread_join(jobs[i].thread, NULL);
 		err = err ?: jobs[i].err;
 	}
-	for (i = 0; i < load->files; i++)
-		close(fds[i]);
+	close(fd);
 
 	return err;
 }
 
 /* Returns false, having said why, if the load could not be run or left something. */
-static bool run_load(const struct i915_node *node, const struct load *load, bool samples)
+static bool run_load(const struct i915_node *node, const struct load *load)
 {
 	const unsigned long pairs = count / load->fraction;
 	unsigned int ncpus = CPU_COUNT(&cpus);
-	unsigned int threads = load->starve ? ncpus : load->threads;
+	unsigned int threads = load->starve ? ncpus : 1;
 	struct i915_stats before, after;
 	struct i915_census census;
 	unsigned long most;
 	const char *left;
-	double seconds;
 	int err;
 
 	if (threads > THREADS_MAX)
@@ -236,7 +206,7 @@ static bool run_load(const struct i915_node *node, const struct load *load, bool
 	most = WAITING_MAX * threads + (ncpus > 1 ? WAITING_MORE : 0);
 
 	/* What is left after the first is not left by those that follow */
-	err = run_threads(node, load, threads, 1000, false);
+	err = run_threads(node, load, threads, 1000);
 	err = err ?: i915_settled_census(node, &census);
 	if (err) {
 		ksft_print_msg("%s %s: %s\n", node->name, load->name, strerror(-err));
@@ -244,24 +214,18 @@ static bool run_load(const struct i915_node *node, const struct load *load, bool
 	}
 	i915_reset_max_waiting(node);
 	i915_read_stats(node, &before);
-	if (samples)
-		sample_caches(BEFORE);
+	sample_caches(BEFORE);
 
-	seconds = now();
-	err = run_threads(node, load, threads, pairs, samples);
-	seconds = now() - seconds;
+	err = run_threads(node, load, threads, pairs);
 
 	left = i915_left_behind(node, &census);
 	i915_read_stats(node, &after);
-	ksft_print_msg("bench: rate_%s_%s %.0f\n", node->name, load->name, pairs / seconds);
 	ksft_print_msg("bench: runs_per_100000_%s_%s %lu\n", node->name, load->name,
 		       (after.worker_runs - before.worker_runs) * 100000 / pairs);
 	ksft_print_msg("bench: waiting_%s_%s %lu\n", node->name, load->name,
 		       after.max_waiting);
-	if (samples) {
-		sample_caches(AFTER);
-		print_caches(node, load);
-	}
+	sample_caches(AFTER);
+	print_caches(node, load);
 
 	if (err)
 		ksft_print_msg("%s %s: %s\n", node->name, load->name, strerror(-err));
@@ -281,8 +245,7 @@ static bool in_use(const struct i915_node *node)
 	return !i915_read_stats(node, &stats) && stats.alive;
 }
 
-static void measure_loads(const char *what, const struct load *loads, unsigned int nloads,
-			  bool samples)
+static void measure_memory(void)
 {
 	struct i915_node nodes[I915_NODES_MAX];
 	int nnodes = i915_find_nodes(nodes), i;
@@ -291,33 +254,20 @@ static void measure_loads(const char *what, const struct load *loads, unsigned i
 	unsigned int j;
 
 	if (reason) {
-		ksft_test_result_skip("%s: %s\n", what, reason);
+		ksft_test_result_skip("memory: %s\n", reason);
 		return;
 	}
 	for (i = 0; i < nnodes; i++) {
 		if (in_use(&nodes[i]))
 			continue;
-		for (j = 0; j < nloads; j++)
-			ok &= run_load(&nodes[i], &loads[j], samples);
+		for (j = 0; j < ARRAY_SIZE(loads); j++)
+			ok &= run_load(&nodes[i], &loads[j]);
 		measured = true;
 	}
 	if (measured)
-		ksft_test_result(ok, "%s\n", what);
+		ksft_test_result(ok, "memory\n");
 	else
-		ksft_test_result_skip("%s: " I915_IN_USE "\n", what);
-}
-
-static int write_filter(const char *glob)
-{
-	int fd = open(FILTER, O_WRONLY), err;
-
-	if (fd < 0)
-		return -errno;
-
-	err = write(fd, glob, strlen(glob)) < 0 ? -errno : 0;
-	close(fd);
-
-	return err;
+		ksft_test_result_skip("memory: " I915_IN_USE "\n");
 }
 
 static void measure_costs(void)
@@ -328,9 +278,9 @@ static void measure_costs(void)
 
 	/* KUnit first, as the suites run when their module is loaded */
 	snprintf(command, sizeof(command), "modprobe -q " MODULE " contexts=%lu", count);
-	if (!access(RESULTS, F_OK) || system("modprobe -q kunit") || write_filter(SUITE) ||
+	if (!access(RESULTS, F_OK) || system("modprobe -q kunit") || write_file(FILTER, SUITE) ||
 	    system(command)) {
-		write_filter("*");
+		write_file(FILTER, "*");
 		ksft_test_result_skip("costs: be root, with CONFIG_DRM_I915_KUNIT_TEST=m and "
 				      MODULE " not loaded\n");
 		return;
@@ -352,31 +302,22 @@ static void measure_costs(void)
 	if (system("rmmod " MODULE))
 		failed++;
 	/* All of them again; KUnit wants a pattern */
-	write_filter("*");
+	write_file(FILTER, "*");
 
 	ksft_test_result(passed && !failed, "costs\n");
 }
 
-static const char *const parts[] = { "costs", "rates", "memory" };
-
-static void run_part(unsigned int part)
-{
-	switch (part) {
-	case 0:
-		measure_costs();
-		break;
-	case 1:
-		measure_loads(parts[part], rate_loads, ARRAY_SIZE(rate_loads), false);
-		break;
-	case 2:
-		measure_loads(parts[part], memory_loads, ARRAY_SIZE(memory_loads), true);
-		break;
-	}
-}
+static const struct {
+	const char *name;
+	void (*measure)(void);
+} parts[] = {
+	{ "costs", measure_costs },
+	{ "memory", measure_memory },
+};
 
 static void print_usage(const char *name)
 {
-	printf("usage: %s [-n count] [costs|rates|memory]...\n"
+	printf("usage: %s [-n count] [costs|memory]...\n"
 	       "  -n  contexts that are made, and for costs left waiting, in the largest of\n"
 	       "      the measurements, 1000 to 10000000 (default %lu)\n", name, count);
 }
@@ -397,7 +338,7 @@ int main(int argc, char *argv[])
 		}
 	}
 	for (arg = optind; arg < argc; arg++) {
-		for (i = 0; i < ARRAY_SIZE(parts) && strcmp(argv[arg], parts[i]); i++)
+		for (i = 0; i < ARRAY_SIZE(parts) && strcmp(argv[arg], parts[i].name); i++)
 			;
 		if (i == ARRAY_SIZE(parts)) {
 			print_usage(argv[0]);
@@ -413,7 +354,7 @@ int main(int argc, char *argv[])
 	ksft_set_plan(nwanted ?: ARRAY_SIZE(parts));
 	for (i = 0; i < ARRAY_SIZE(parts); i++) {
 		if (!nwanted || wanted[i])
-			run_part(i);
+			parts[i].measure();
 	}
 
 	ksft_finished();

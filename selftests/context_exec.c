@@ -239,32 +239,6 @@ TEST_F_TIMEOUT(exec, last_put_from_interrupt, 300)
 	EXPECT_EQ(self->before.stats.alive + 1, stats.alive);
 }
 
-/* One with a slot whose requests are executed on both of the @pair at once. */
-static int create_parallel(int fd, const struct i915_engine pair[2], unsigned int *id)
-{
-	I915_DEFINE_CONTEXT_ENGINES_PARALLEL_SUBMIT(parallel, 2) = {
-		.base.name = I915_CONTEXT_ENGINES_EXT_PARALLEL_SUBMIT,
-		.width = 2,
-		.num_siblings = 1,
-		.engines = { pair[0].id, pair[1].id },
-	};
-	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, 1) = {
-		.extensions = (uintptr_t)&parallel,
-		.engines[0] = {
-			.engine_class = I915_ENGINE_CLASS_INVALID,
-			.engine_instance = I915_ENGINE_CLASS_INVALID_NONE,
-		},
-	};
-	struct drm_i915_gem_context_create_ext_setparam param = {
-		.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
-		.param.param = I915_CONTEXT_PARAM_ENGINES,
-		.param.size = sizeof(map),
-		.param.value = (uintptr_t)&map,
-	};
-
-	return i915_context_create_ext(fd, 0, &param, id);
-}
-
 /* Both engines are taken at once, by contexts that any one of them could execute. */
 TEST_F_TIMEOUT(exec, balanced, 120)
 {
@@ -309,7 +283,7 @@ TEST_F_TIMEOUT(exec, parallel, 120)
 
 	if (i915_find_pair(self->engines, self->count, pair))
 		SKIP(return, I915_NO_PAIR);
-	err = create_parallel(self->fd, pair, &id);
+	err = i915_context_create_parallel(self->fd, pair, &id);
 	if (err == -ENODEV)
 		SKIP(return, "no parallel engines");
 	ASSERT_EQ(0, err);
@@ -318,7 +292,7 @@ TEST_F_TIMEOUT(exec, parallel, 120)
 	for (i = 0; i < 4; i++)
 		ASSERT_EQ(0, i915_batch_create(self->fd, &batches[i]));
 	for (round = 0; round < 10; round++) {
-		ASSERT_EQ(0, create_parallel(self->fd, pair, &id));
+		ASSERT_EQ(0, i915_context_create_parallel(self->fd, pair, &id));
 		for (i = 0; i < 4; i++)
 			i915_batch_spin(&batches[i], &pair[0], VALUE + i);
 		for (i = 0; i < 2; i++)
@@ -613,6 +587,41 @@ TEST_F_TIMEOUT(hang, destroyed_or_closed, 300)
 	}
 	i915_batch_destroy(&store);
 	close(fd);
+}
+
+#define QUEUE	20	/* contexts on each engine */
+
+/*
+ * If they are not persistent, close cancels the requests of all, whether they hang or
+ * have not started: nobody waits for the heartbeat to find each in its turn.
+ */
+TEST_F_TIMEOUT(hang, cancelled_in_queue, 300)
+{
+	const int count = self->count * QUEUE;
+	struct i915_batch batch;
+	unsigned int id = 0;
+	double start;
+	int i;
+
+	ASSERT_EQ(0, i915_context_create(self->fd, &id));
+	if (i915_context_set(self->fd, id, I915_CONTEXT_PARAM_PERSISTENCE, 0) == -ENODEV)
+		SKIP(return, "no preemption or no reset of single engines");
+	ASSERT_EQ(0, i915_batch_create(self->fd, &batch));
+	i915_batch_hang(&batch);
+	for (i = 0; i < count; i++) {
+		ASSERT_EQ(0, i915_context_create_engines(self->fd,
+							 &self->engines[i % self->count],
+							 1, 0, 0, &id));
+		ASSERT_EQ(0, i915_context_set(self->fd, id, I915_CONTEXT_PARAM_PERSISTENCE, 0));
+		ASSERT_EQ(0, i915_batch_submit(&batch, id, 0, -1, NULL));
+	}
+	i915_batch_destroy(&batch);
+
+	start = now();
+	close(self->fd);
+	self->fd = -1;
+	EXPECT_EQ(0, wait_for_waiting(&self->node, 0));
+	TH_LOG("%d contexts cancelled and freed in %.1f s", count, now() - start);
 }
 
 int main(int argc, char *argv[])

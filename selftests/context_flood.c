@@ -6,7 +6,7 @@
  * by more than a constant, and all of it must come back in the end.
  *
  * Without arguments this is a short test for CI. "-n COUNT" has each flood create COUNT,
- * and adds variants with 2 and 8 threads. Further arguments go to the harness:
+ * and adds variants with 1, 2 and 8 threads. Further arguments go to the harness:
  *
  *	context_flood -n 10000000 -r flood.4_threads_fifo.contexts
  *
@@ -69,7 +69,7 @@ struct flood {
 	struct i915_node node;
 	struct i915_engine engines[I915_ENGINES_MAX];
 	int engine_count;
-	struct i915_engine pair[2];	/* to balance between */
+	struct i915_engine pair[2];	/* of a balanced or a parallel engine */
 	const char *no_batches;		/* why none can be executed, or NULL */
 	bool counted;			/* contexts, by the kernel */
 	struct i915_census census;	/* before the flood */
@@ -98,6 +98,7 @@ FIXTURE_VARIANT(flood) {
 	bool fifo;
 };
 
+FIXTURE_VARIANT_ADD(flood, 1_thread) { .threads = 1 };
 FIXTURE_VARIANT_ADD(flood, 2_threads) { .threads = 2 };
 FIXTURE_VARIANT_ADD(flood, 4_threads) { .threads = 4 };
 FIXTURE_VARIANT_ADD(flood, 8_threads) { .threads = 8 };
@@ -160,6 +161,15 @@ static int balanced_context(struct flooder *flooder, unsigned long n)
 	unsigned int id = 0;
 
 	return i915_context_create_balanced(flooder->fd, flooder->flood->pair, &id) ?:
+	       i915_context_use(flooder->fd, id) ?:
+	       i915_context_destroy(flooder->fd, id);
+}
+
+static int parallel_context(struct flooder *flooder, unsigned long n)
+{
+	unsigned int id = 0;
+
+	return i915_context_create_parallel(flooder->fd, flooder->flood->pair, &id) ?:
 	       i915_context_use(flooder->fd, id) ?:
 	       i915_context_destroy(flooder->fd, id);
 }
@@ -390,8 +400,9 @@ static void print_flood(const struct flood *flood, const char *name, double seco
 	unsigned int i;
 
 	i915_read_stats(&flood->node, &stats);
-	printf("# flood: %u_threads%s.%s: %lu pairs in %.1f s, drop %lu kB, ",
-	       flood->threads, flood->fifo ? "_fifo" : "", name, flood->done, flood->seconds,
+	printf("# flood: %u_thread%s%s.%s: %lu pairs in %.1f s, drop %lu kB, ",
+	       flood->threads, flood->threads > 1 ? "s" : "", flood->fifo ? "_fifo" : "", name,
+	       flood->done, flood->seconds,
 	       flood->before.all_kb - flood->lowest.all_kb);
 	printf("pairs per second until all memory is back %.0f\n", flood->done / seconds);
 	printf("#   MemFree %lu kB, samples %.2f s apart, %lu contexts waiting; at the lowest",
@@ -461,6 +472,23 @@ TEST_F_TIMEOUT(flood, balanced_contexts, FLOOD_TIMEOUT)
 	check_flood(_metadata, &self->flood, 1500, balanced_context);
 }
 
+TEST_F_TIMEOUT(flood, parallel_contexts, FLOOD_TIMEOUT)
+{
+	struct flood *flood = &self->flood;
+	unsigned int id = 0;
+	int fd, err;
+
+	if (i915_find_pair(flood->engines, flood->engine_count, flood->pair))
+		SKIP(return, I915_NO_PAIR);
+	fd = i915_open(&flood->node);
+	err = i915_context_create_parallel(fd, flood->pair, &id);
+	close(fd);
+	if (err == -ENODEV)
+		SKIP(return, "no parallel engines");
+	ASSERT_EQ(0, err);
+	check_flood(_metadata, flood, 1500, parallel_context);
+}
+
 TEST_F_TIMEOUT(flood, vms, FLOOD_TIMEOUT)
 {
 	check_flood(_metadata, &self->flood, 3000, address_space);
@@ -483,8 +511,9 @@ TEST_F_TIMEOUT(flood, exports, FLOOD_TIMEOUT)
 
 int main(int argc, char *argv[])
 {
-	char *short_form[9] = { argv[0], "-V", "2_threads", "-V", "8_threads",
-				"-V", "2_threads_fifo", "-V", "8_threads_fifo" };
+	char *short_form[11] = { argv[0], "-V", "1_thread", "-V", "2_threads",
+				 "-V", "8_threads", "-V", "2_threads_fifo",
+				 "-V", "8_threads_fifo" };
 	struct i915_node nodes[I915_NODES_MAX];
 
 	if (!i915_find_nodes(nodes)) {

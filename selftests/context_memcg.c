@@ -405,25 +405,6 @@ static int create_context_with_engines(struct client *client)
 	       i915_context_use(client->fd, id);
 }
 
-/* Finds two engines of a class, which a virtual engine needs. */
-static bool find_siblings(const struct client *client, unsigned int *first, unsigned int *second)
-{
-	unsigned int i, j;
-
-	for (i = 0; i < client->engine_count; i++) {
-		for (j = i + 1; j < client->engine_count; j++) {
-			if (client->engines[i].id.engine_class ==
-			    client->engines[j].id.engine_class) {
-				*first = i;
-				*second = j;
-				return true;
-			}
-		}
-	}
-
-	return false;
-}
-
 static int create_context_with_virtual_engines(struct client *client)
 {
 	I915_DEFINE_CONTEXT_ENGINES_LOAD_BALANCE(balance[I915_ENGINES_MAX], 2) = {};
@@ -434,9 +415,10 @@ static int create_context_with_virtual_engines(struct client *client)
 		.param.size = sizeof(map),
 		.param.value = (uintptr_t)&map,
 	};
-	unsigned int id = 0, first, second, i;
+	struct i915_engine pair[2];
+	unsigned int id = 0, i;
 
-	if (!find_siblings(client, &first, &second))
+	if (i915_find_pair(client->engines, client->engine_count, pair))
 		return -ENODEV;
 
 	for (i = 0; i < I915_ENGINES_MAX; i++) {
@@ -444,8 +426,8 @@ static int create_context_with_virtual_engines(struct client *client)
 		balance[i].base.next_extension = i ? (uintptr_t)&balance[i - 1] : 0;
 		balance[i].engine_index = i;
 		balance[i].num_siblings = 2;
-		balance[i].engines[0] = client->engines[first].id;
-		balance[i].engines[1] = client->engines[second].id;
+		balance[i].engines[0] = pair[0].id;
+		balance[i].engines[1] = pair[1].id;
 		map.engines[i].engine_class = I915_ENGINE_CLASS_INVALID;
 		map.engines[i].engine_instance = I915_ENGINE_CLASS_INVALID_NONE;
 	}
@@ -643,7 +625,7 @@ FIXTURE_VARIANT_ADD(memcg, executed_object) {
 
 FIXTURE_SETUP(memcg)
 {
-	unsigned int first, second;
+	struct i915_engine pair[2];
 	struct client client = {};
 	const char *reason;
 	int err, count;
@@ -664,8 +646,8 @@ FIXTURE_SETUP(memcg)
 	client.engine_count = count;
 	if (variant->execute && reason)
 		SKIP(return, "%s", reason);
-	if (variant->siblings && !find_siblings(&client, &first, &second))
-		SKIP(return, "no two engines of a class");
+	if (variant->siblings && i915_find_pair(client.engines, count, pair))
+		SKIP(return, I915_NO_PAIR);
 
 	ASSERT_EQ(0, cgroups_create(&self->groups));
 	self->shared = mmap(NULL, sizeof(*self->shared), PROT_READ | PROT_WRITE,

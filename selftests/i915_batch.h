@@ -195,6 +195,33 @@ static inline int i915_context_create_balanced(int fd, const struct i915_engine 
 	return i915_context_create_ext(fd, 0, &param, id);
 }
 
+/* One with a slot whose requests are executed on both of the @pair at once. */
+static inline int i915_context_create_parallel(int fd, const struct i915_engine pair[2],
+					       unsigned int *id)
+{
+	I915_DEFINE_CONTEXT_ENGINES_PARALLEL_SUBMIT(parallel, 2) = {
+		.base.name = I915_CONTEXT_ENGINES_EXT_PARALLEL_SUBMIT,
+		.width = 2,
+		.num_siblings = 1,
+		.engines = { pair[0].id, pair[1].id },
+	};
+	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, 1) = {
+		.extensions = (uintptr_t)&parallel,
+		.engines[0] = {
+			.engine_class = I915_ENGINE_CLASS_INVALID,
+			.engine_instance = I915_ENGINE_CLASS_INVALID_NONE,
+		},
+	};
+	struct drm_i915_gem_context_create_ext_setparam param = {
+		.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
+		.param.param = I915_CONTEXT_PARAM_ENGINES,
+		.param.size = sizeof(map),
+		.param.value = (uintptr_t)&map,
+	};
+
+	return i915_context_create_ext(fd, 0, &param, id);
+}
+
 static inline void *i915_object_map(int fd, unsigned int handle)
 {
 	int llc = 0;
