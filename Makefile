@@ -41,8 +41,8 @@ RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)$(if $(KERNEL),/$(KERNE
 BOOTED	:= $(if $(BEFORE),$(WORK)/$(if $(filter base,$(BEFORE)),base,before)/linux,$(TREE))
 VM	:= $(WORK)/vm$(if $(BEFORE),-$(notdir $(patsubst %/linux,%,$(BOOTED))))$(if $(KERNEL),-$(KERNEL))
 CONFIGS	:= configs/vmtest.config $(if $(KERNEL),configs/$(KERNEL).config)
-# The base has no tests of its own
-KERNEL_BUILD = scripts/kernel '$(BOOTED)' '$(VM)' '$(if $(filter base,$(BEFORE)),$(TREE),$(BOOTED))' $(CONFIGS)
+# The tests and their config are those of the end of the series, whatever is booted.
+KERNEL_BUILD = scripts/kernel '$(BOOTED)' '$(VM)' '$(TREE)' $(CONFIGS)
 VMTEST	:= scripts/vmtest -m $(if $(KERNEL),2G,1G)
 export ACCEL GEN QEMU SMP
 

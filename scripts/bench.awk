@@ -130,12 +130,11 @@ function print_goals(	none, most, pattern) {
 	goal("most waiting, worker starved", extreme("^waiting_.*starved", "after"), "<=", 4)
 
 	goal("close of a file: after to before, the largest", extreme("^close_[0-9]", "most"), "<=", 1)
-	goal("until all are gone: after to before, the largest", extreme("^gone_", "most"), "<=", 1)
 	goal("until gone, a context of 100000: to one of 50000", figure("after", "gone_100000") / \
 		figure("after", "gone_50000") / 2, "<=", 1.1)
 
-	goal("instructions of a pair and its frees: after to before", extreme("^pair_", "most"), "<=", 1)
-	goal("pairs per second, one CPU that counts: after to before", ratio("one_cpu_rate_1_thread"), ">=", 0.98)
+	# The whole of it, with frees, in a guest whose clock counts instructions
+	goal("instructions of a pair and its frees: after to before", 1 / ratio("one_cpu_rate_1_thread"), "<=", 1)
 	goal("pairs per second, two CPUs: after to before, median of all", all_ratios("^rate_.*thread"), ">=", 1)
 	goal("drop of free memory, kB", extreme("^drop_kB_", "after"), "<=", 48 * 1024)
 	# The peak of what goes up and down, looked at every 200 contexts
@@ -155,8 +154,8 @@ function print_plots(	i, n, name, list) {
 			figure("after", "creation_" list[i]) > "creation.dat"
 	n = split("1 1000 50000 100000", list, " ")
 	for (i = 1; i <= n; i++)
-		print list[i], figure("before", "gone_" list[i]) / list[i],
-			figure("after", "gone_" list[i]) / list[i] > "gone.dat"
+		print list[i], figure("before", "close_" list[i]) / list[i],
+			figure("after", "close_" list[i]) / list[i] > "close.dat"
 	for (i = 1; i <= count; i++) {
 		name = names[i]
 		if (name !~ /^rate_.*thread/)

@@ -18,23 +18,23 @@ plot "costs.dat" using 2 title "before" lc rgb before, \
 
 set title "Creation and use, instructions, with so many waiting"
 unset logscale y
-set yrange [0:30000]
+set yrange [0:40000]
 set xtics ("0" 0, "1000" 1, "1 000 000" 2)
 plot "creation.dat" using 2 title "before" lc rgb before, \
      "creation.dat" using 3 title "after" lc rgb after
 
-set title "Close of a file with so many, until all are gone:\ninstructions per context"
+set title "Close of a file with so many contexts:\ninstructions per context"
 set yrange [0:*]
 set xtics ("1" 0, "1000" 1, "50 000" 2, "100 000" 3)
 set key top right
-plot "gone.dat" using 2 title "before" lc rgb before, \
-     "gone.dat" using 3 title "after" lc rgb after
+plot "close.dat" using 2 title "before" lc rgb before, \
+     "close.dat" using 3 title "after" lc rgb after
 
-set title "Contexts created, used and destroyed per second:\nafter to before, median and spread"
+set title "Pairs per second until all memory is back:\nafter to before, median and spread"
 set xtics auto rotate by -25
 set xtics font "sans,10"
 set yrange [0.6:1.6]
-set xrange [-0.5:5.5]
+set xrange [-0.5:3.5]
 set rmargin 8
 unset key
 set bars 2
