@@ -363,27 +363,6 @@ static void context_cost_of_creation(struct kunit *test)
 	}
 }
 
-/* Creation, use, destruction, and all that others do of it, for each kind of device. */
-static void context_cost_of_pair(struct kunit *test)
-{
-	const unsigned int count = 50;
-	struct mock_client *client = mock_client_open(test);
-	struct mock_device *mock = test->priv;
-	u64 begin, least = U64_MAX;
-	unsigned int i, j;
-
-	/* The least is without what interrupts */
-	for (i = 0; i < 10; i++) {
-		mock->ops->flush(mock->i915);
-		begin = rdtsc_ordered();
-		for (j = 0; j < count; j++)
-			destroy_many(test, client, create(test, client, 0), 1);
-		mock->ops->run_worker(mock->i915);
-		least = min(least, cost_since(begin));
-	}
-	print_figure_for(test, "pair_gfx", GRAPHICS_VER(mock->i915), least / count);
-}
-
 static void spam(struct kunit *test, const char *name)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -458,7 +437,6 @@ static struct kunit_case bench_cases[] = {
 	KUNIT_CASE(context_cost_in_hardirq),
 	KUNIT_CASE(context_cost_of_free),
 	KUNIT_CASE(context_cost_of_creation),
-	KUNIT_CASE_PARAM(context_cost_of_pair, device_gen_params),
 	KUNIT_CASE(context_most_waiting),
 	KUNIT_CASE(context_cost_of_file),
 	{}

@@ -149,6 +149,25 @@ static void objects_flushed_by_creation(struct kunit *test)
 	mock_device_unblock_queue(client->mock);
 }
 
+/* An object that is put while nothing else is freed has the worker queued as well. */
+static void objects_freed_by_worker(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct drm_i915_private *i915 = client->mock->i915;
+	struct drm_i915_gem_create create = { .size = PAGE_SIZE };
+
+	KUNIT_ASSERT_EQ(test, client->mock->ops->gem_create(&i915->drm, &create, client->file), 0);
+	client->mock->ops->flush(i915);
+	mock_device_block_queue(client->mock);
+	KUNIT_ASSERT_EQ(test, drm_gem_handle_delete(client->file, create.handle), 0);
+	KUNIT_EXPECT_FALSE(test, llist_empty(&i915->mm.free_list));
+	KUNIT_EXPECT_TRUE(test, delayed_work_pending(&i915->gem.reclaim.free_work));
+	mock_device_unblock_queue(client->mock);
+
+	client->mock->ops->run_worker(i915);
+	KUNIT_EXPECT_TRUE(test, llist_empty(&i915->mm.free_list));
+}
+
 /* The last put of a vm, where it was to be done */
 struct vm_put {
 	const char *description;
@@ -503,6 +522,7 @@ static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE(vms_bounded_by_creations),
 	KUNIT_CASE(vms_backlog_shrinks),
 	KUNIT_CASE(objects_flushed_by_creation),
+	KUNIT_CASE(objects_freed_by_worker),
 	KUNIT_CASE_PARAM(vm_put_frees_nothing, vm_put_gen_params),
 	KUNIT_CASE(vm_with_pending_unbind_is_skipped),
 	KUNIT_CASE_PARAM(flush_waits_for_creation, flush_gen_params),
