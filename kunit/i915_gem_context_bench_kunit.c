@@ -34,18 +34,7 @@ static unsigned int contexts = 1000;
 module_param(contexts, uint, 0444);
 MODULE_PARM_DESC(contexts, "how many wait in the largest benchmark, of some others a tenth (default: 1000)");
 
-/* For most, the newest that there is; and with the other way of making contexts */
-static const struct intel_device_info devices[] = {
-	MOCK_CLIENT_INFO(12), MOCK_CLIENT_INFO(13),
-};
-
-static void describe_device(const struct intel_device_info *info, char *desc)
-{
-	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "graphics version %u",
-		 info->__runtime.graphics.ip.ver);
-}
-
-KUNIT_ARRAY_PARAM(device, devices, describe_device);
+static const struct intel_device_info device = MOCK_CLIENT_INFO(12);
 
 /* How many of a kind are measured, for a median */
 #define SAMPLES	32
@@ -112,7 +101,7 @@ static int bench_init(struct kunit *test)
 {
 	calibrate();
 
-	return mock_client_test_init(test, test->param_value ?: &devices[0]);
+	return mock_client_test_init(test, &device);
 }
 
 /* A context with the vm of that id, or if that is 0 one of its own. */
