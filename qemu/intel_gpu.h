@@ -117,6 +117,7 @@ struct IntelGPUState {
     uint32_t pcode_frequencies[256];
 
     IntelGPUEngine engines[MAX_ENGINES];
+    int64_t next_run;                   /* when the CPUs have had their turn, ns */
 };
 
 static inline uint32_t *intel_gpu_reg(IntelGPUState *s, uint32_t addr)

@@ -948,6 +948,36 @@ static void test_error_state(void)
 	check(!(field(state, "TAIL:") & 7), "TAIL is not aligned");
 }
 
+#define LONG_LOOP	(128 << 10)	/* bytes, more than what the model takes for a wait */
+
+/* With all engines at work, the CPUs still reach the device, within 10 us as a rule. */
+static void test_busy_engines(void)
+{
+	struct drm_i915_reg_read timestamp = { .offset = 0x2358 };
+	struct bo *loops[ARRAY_SIZE(engines)];
+	unsigned int i, n = 0;
+	long long start;
+
+	for (i = 0; i < nengines; i++) {
+		struct batch b = { .bo = bo_create(LONG_LOOP + PAGE) };
+
+		if (is_parsed(&engines[i]))
+			continue;
+		loops[n++] = b.bo;
+		b.cs = b.bo->map + LONG_LOOP / 4;
+		emit_jump(&b, 0, b.bo->map);
+		must(!submit(&b, ctx_create(&engines[i], 0, 0)));
+	}
+	start = now();
+	for (i = 0; i < 1000; i++)
+		must(!ioctl(fd, DRM_IOCTL_I915_REG_READ, &timestamp));
+	check(now() - start < SECOND, "1000 reads take %lld ms", (now() - start) / 1000000);
+	for (i = 0; i < n; i++)
+		loops[i]->map[0] = MI_BATCH_END;
+	for (i = 0; i < n; i++)
+		check(!bo_wait(loops[i], 10000), "a loop does not end");
+}
+
 static const struct test tests[] = {
 	{ "stores", test_stores, ANY_CLASS },
 	{ "large_object", test_large_object, ANY_CLASS },
@@ -970,6 +1000,7 @@ static const struct test tests[] = {
 	{ "user_interrupt", test_user_interrupt, ANY_CLASS },
 	{ "preemption", test_preemption, ANY_CLASS },
 	{ "no_preemption", test_no_preemption, ANY_CLASS },
+	{ "busy_engines", test_busy_engines, I915_ENGINE_CLASS_RENDER },
 	{ "hang", test_hang, ANY_CLASS },
 	{ "bad_command", test_bad_command, ANY_CLASS },
 	/* There with CONFIG_DRM_I915_CAPTURE_ERROR */
