@@ -18,6 +18,7 @@ MUTANTS	?=
 KERNEL	?=
 TESTS	?=
 IGT	?=
+SUITES	?=
 BEFORE	?=
 GEN	?= 12
 GENS	?= 9 11 12
@@ -72,8 +73,8 @@ export CCACHE_NOHASHDIR := 1
 
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test tree vm refresh check docs mbox kunit mutants coverage kselftest igt bench \
-	model-test qemu shell deps clean apply-matrix
+.PHONY: help run test tree vm refresh check docs mbox kunit mutants coverage kselftest igt \
+	live-selftests bench model-test qemu shell deps clean apply-matrix
 
 help:
 	@echo 'make run        spam contexts on i915, on a GPU that QEMU models'
@@ -84,6 +85,8 @@ help:
 	@echo 'make kselftest  the kselftests, in QEMU; KERNEL=debug or KERNEL=kcsan on such a kernel'
 	@echo 'make igt        the tests of contexts of IGT, unmodified; TESTS= is a regular'
 	@echo '                expression of which, or fast; IGT= a build of your own; KERNEL=debug'
+	@echo 'make live-selftests'
+	@echo '                i915'"'"'s own: all, or the SUITES named; KERNEL=debug'
 	@echo 'make bench      what contexts cost, before the redesign and after: a table and plots'
 	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more,'
 	@echo '                FIRST=17 looks at the first 17 patches alone, which are the fixes'
@@ -101,7 +104,7 @@ help:
 	@echo
 	@echo 'LINUX=dir    your own git tree in place of Debian'"'"'s, taken at its HEAD, not written to'
 	@echo 'BEFORE=1     boots the commit before the redesign, BEFORE=base the kernel without'
-	@echo '             the series: in make run, kselftest, igt'
+	@echo '             the series: in make run, kselftest, igt, live-selftests'
 	@echo 'GEN=$(GEN)       graphics version of the modelled GPU: 9, 11 or 12'
 	@echo 'QEMU=file    a QEMU of your own that has the device intel-gpu'
 	@echo 'COUNT=$(COUNT)  contexts in each of the runs of make run'
@@ -110,7 +113,7 @@ help:
 
 # Targets that use the kernel's own make, which takes no blanks and colons in its path,
 # nor vmtest commas, and the others that write to build/: one at a time, see scripts/lock.
-BUILDS	:= run test kunit mutants coverage kselftest igt bench model-test shell docs \
+BUILDS	:= run test kunit mutants coverage kselftest igt live-selftests bench model-test shell docs \
 	   $(if $(PARTS),$(if $(filter build sparse,$(PARTS)),check),check)
 comma	:= ,
 ODD	:= $(word 2,$(subst :, ,$(subst $(comma), ,x$(CURDIR)x)))
@@ -171,6 +174,15 @@ igt: vm
 	TESTS='$(TESTS)' KERNEL='$(KERNEL)' \
 		scripts/igt '$(WORK)/igt' '$(VM)' '$(RESULTS)/igt' || failed=1; \
 	scripts/junit '$(RESULTS)/igt' igt || failed=1; \
+	exit $$failed
+
+live-selftests: vm
+	@scripts/deps kmod libtap-formatter-junit-perl
+	@mkdir -p '$(RESULTS)/live-selftests'
+	@failed=0; \
+	KERNEL='$(KERNEL)' scripts/live-selftests '$(VM)' '$(RESULTS)' $(SUITES) | \
+		tee '$(RESULTS)/live-selftests/live_gen$(GEN).tap' || failed=1; \
+	scripts/junit '$(RESULTS)/live-selftests' live-selftests || failed=1; \
 	exit $$failed
 
 bench: tree
