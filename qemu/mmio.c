@@ -261,7 +261,7 @@ static void write_pcode(IntelGPUState *s, uint32_t value)
         *entry = *data;
         break;
     case PCODE_READ_MIN_FREQ_TABLE:
-        *data = *entry;
+        *data = *entry >> 8;                    /* without the frequency of the GPU */
         break;
     }
     *intel_gpu_reg(s, PCODE_MAILBOX) = 0;
