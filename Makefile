@@ -19,6 +19,7 @@ KERNEL	?=
 TESTS	?=
 IGT	?=
 SUITES	?=
+SEED	?= 1
 BEFORE	?=
 GEN	?= 12
 GENS	?= 9 11 12
@@ -73,7 +74,7 @@ export CCACHE_NOHASHDIR := 1
 
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test tree vm refresh check docs mbox kunit mutants coverage kselftest igt \
+.PHONY: help run test tree vm refresh check docs mbox kunit mutants coverage kselftest igt clients \
 	live-selftests bench model-test qemu shell deps clean apply-matrix
 
 help:
@@ -87,6 +88,8 @@ help:
 	@echo '                expression of which, or fast; IGT= a build of your own; KERNEL=debug'
 	@echo 'make live-selftests'
 	@echo '                i915'"'"'s own: all, or the SUITES named; KERNEL=debug'
+	@echo 'make clients    user-space drivers of Debian, unmodified: Mesa, the media driver, OpenCL;'
+	@echo '                SEED= chooses the moments at which they are killed'
 	@echo 'make bench      what contexts cost, before the redesign and after: a table and plots'
 	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more,'
 	@echo '                FIRST=17 looks at the first 17 patches alone, which are the fixes'
@@ -104,7 +107,7 @@ help:
 	@echo
 	@echo 'LINUX=dir    your own git tree in place of Debian'"'"'s, taken at its HEAD, not written to'
 	@echo 'BEFORE=1     boots the commit before the redesign, BEFORE=base the kernel without'
-	@echo '             the series: in make run, kselftest, igt, live-selftests'
+	@echo '             the series: in make run, kselftest, igt, live-selftests, clients'
 	@echo 'GEN=$(GEN)       graphics version of the modelled GPU: 9, 11 or 12'
 	@echo 'QEMU=file    a QEMU of your own that has the device intel-gpu'
 	@echo 'COUNT=$(COUNT)  contexts in each of the runs of make run'
@@ -113,7 +116,7 @@ help:
 
 # Targets that use the kernel's own make, which takes no blanks and colons in its path,
 # nor vmtest commas, and the others that write to build/: one at a time, see scripts/lock.
-BUILDS	:= run test kunit mutants coverage kselftest igt live-selftests bench model-test shell docs \
+BUILDS	:= run test kunit mutants coverage kselftest igt live-selftests clients bench model-test shell docs \
 	   $(if $(PARTS),$(if $(filter build sparse,$(PARTS)),check),check)
 comma	:= ,
 ODD	:= $(word 2,$(subst :, ,$(subst $(comma), ,x$(CURDIR)x)))
@@ -183,6 +186,14 @@ live-selftests: vm
 	KERNEL='$(KERNEL)' scripts/live-selftests '$(VM)' '$(RESULTS)' $(SUITES) | \
 		tee '$(RESULTS)/live-selftests/live_gen$(GEN).tap' || failed=1; \
 	scripts/junit '$(RESULTS)/live-selftests' live-selftests || failed=1; \
+	exit $$failed
+
+clients: vm
+	@scripts/deps libtap-formatter-junit-perl
+	@scripts/clients-root '$(WORK)/clients' '$(TREE)' '$(VM)'
+	@failed=0; \
+	SEED='$(SEED)' scripts/clients '$(WORK)/clients' '$(VM)' '$(RESULTS)/clients' || failed=1; \
+	scripts/junit '$(RESULTS)/clients' clients || failed=1; \
 	exit $$failed
 
 bench: tree
