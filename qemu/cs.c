@@ -793,19 +793,21 @@ void engine_run(void *opaque)
 {
     IntelGPUEngine *e = opaque;
     int64_t *next_run = &e->gpu->next_run;
-    int64_t start = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL), end, delay;
+    int64_t start = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL), delay;
 
     if (start < *next_run) {
         timer_mod(e->timer, *next_run);
         return;
     }
     delay = run_slice(e);
-    /*
-     * Engines run under the big lock. The CPUs need it to access registers, and do not
-     * get it while one engine runs after the other: leave it to them for as long.
-     */
-    end = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
-    *next_run = end + (end - start);
+    if (delay == SLICE_DELAY_NS) {
+        /*
+         * The slice was used up, under the big lock. The CPUs need that to access
+         * registers, and would not get it while one engine runs after the other:
+         * leave it to them for as long.
+         */
+        *next_run = 2 * qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) - start;
+    }
     if (delay >= 0) {
         engine_kick(e, delay);
     }
