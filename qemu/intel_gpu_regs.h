@@ -54,6 +54,7 @@
 #define BCS_SWCTRL              0x200
 #define   BCS_SRC_Y             BIT(0)
 #define   BCS_DST_Y             BIT(1)
+#define CMD_BUF_CCTL            0x084
 #define BLIT_CCTL               0x204
 #define RING_ELSP               0x230
 #define RING_EXECLIST_STATUS_LO 0x234

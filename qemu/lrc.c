@@ -92,27 +92,43 @@ static void append_lri(uint32_t image[IMAGE_DWORDS], unsigned *at, uint32_t head
 }
 
 /*
- * To the engines that do not render the driver gives fewer registers than they have
- * after they were saved once: graphics 12 at a place that the driver expects, copy
- * engines the tiling of their surfaces at the end.
+ * The driver gives some engines fewer registers than they have after they were saved
+ * once: the render engine of graphics 11, and on graphics 12 those that do not render,
+ * each at a place that the driver expects; copy engines the tiling of their surfaces
+ * at the end.
  */
+static bool extends_image(IntelGPUEngine *e)
+{
+    return e->info->class != CLASS_RENDER || e->gpu->gen->version == 11;
+}
+
 static void extend_image(IntelGPUEngine *e, uint32_t image[IMAGE_DWORDS])
 {
-    enum { GEN12_MORE = 0x5d, GEN12_COUNT = 44 };
+    enum { GEN11_MORE = 0x51, GEN12_MORE = 0x5d, GPRS = 2 * CS_GPR_COUNT };
     static const uint16_t more[] = {
         0x028, 0x09c, 0x0c0, 0x178, 0x17c, 0x358, 0x170, 0x150, 0x154, 0x158, 0x41c,
     };
-    uint32_t swctrl = e->info->base + BCS_SWCTRL, registers[GEN12_COUNT];
-    unsigned end = walk_image(e, image, NULL), at = GEN12_MORE;
+    bool gen11_render = e->info->class == CLASS_RENDER;
+    uint32_t base = e->info->base, swctrl = base + BCS_SWCTRL;
+    uint32_t registers[ARRAY_SIZE(more) + GPRS + 2];
+    unsigned end = walk_image(e, image, NULL), at = gen11_render ? GEN11_MORE : GEN12_MORE;
+    unsigned count = 0;
 
-    if (e->gpu->gen->version >= 12 && !IMAGE_HEADER(image[at])) {
+    if ((gen11_render || e->gpu->gen->version >= 12) && !IMAGE_HEADER(image[at])) {
         memset(&image[end], 0, (at > end ? at - end : 0) * 4);
-        for (int i = 0; i < GEN12_COUNT - 1; i++) {
-            registers[i] = e->info->base + (i < ARRAY_SIZE(more) ? more[i] :
-                                            CS_GPR + (i - (int)ARRAY_SIZE(more)) * 4);
+        for (int i = 0; i < ARRAY_SIZE(more); i++) {
+            registers[count++] = base + more[i];
         }
-        registers[GEN12_COUNT - 1] = e->info->base + BLIT_CCTL;
-        append_lri(image, &at, MI_LRI_CS_MMIO | MI_LRI_FORCE_POSTED, registers, GEN12_COUNT);
+        for (int i = 0; i < GPRS; i++) {
+            registers[count++] = base + CS_GPR + i * 4;
+        }
+        if (gen11_render) {
+            registers[count++] = base + 0x068;
+            registers[count++] = base + CMD_BUF_CCTL;
+        } else {
+            registers[count++] = base + BLIT_CCTL;
+        }
+        append_lri(image, &at, MI_LRI_CS_MMIO | MI_LRI_FORCE_POSTED, registers, count);
         end = at;
     }
     if (e->info->class == CLASS_COPY && end > 1 && image[end - 2] != swctrl &&
@@ -161,7 +177,7 @@ void engine_context_save(IntelGPUEngine *e)
     engine_flush_tlb(e);
     engine_save_batch(e);
     *engine_reg(e, RING_CTX_TIMESTAMP) = engine_context_timestamp(e);
-    if (e->info->class != CLASS_RENDER && read_image(e, image)) {
+    if (extends_image(e) && read_image(e, image)) {
         extend_image(e, image);
     }
     if (read_image(e, image)) {
