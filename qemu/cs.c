@@ -795,6 +795,9 @@ void engine_run(void *opaque)
     int64_t *next_run = &e->gpu->next_run;
     int64_t start = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL), delay;
 
+    if (e->gpu->dead) {
+        return;
+    }
     if (start < *next_run) {
         timer_mod(e->timer, *next_run);
         return;

@@ -194,6 +194,7 @@ static void intel_gpu_exit(PCIDevice *pci)
 
 static Property intel_gpu_properties[] = {
     DEFINE_PROP_UINT32("gen", IntelGPUState, version, 12),
+    DEFINE_PROP_BOOL("x-dead", IntelGPUState, dead, false),
     DEFINE_PROP_END_OF_LIST(),
 };
 

@@ -109,6 +109,7 @@ struct IntelGPUState {
     MemoryRegion mmio, aperture, io;
     const IntelGPUGeneration *gen;
     uint32_t version;                   /* property "gen" */
+    bool dead;                          /* property "x-dead": executes nothing */
     uint32_t *regs;
     uint64_t *gtt;
     bool irq_level;
