@@ -42,7 +42,7 @@ debian_unpack() {
 	shift 2
 	[ "$(cat "$unpacked/packages" 2>/dev/null)" != "$*" ] || return 0
 	rm -rf "$unpacked.tmp"
-	mkdir -p "$unpacked.tmp/root"
+	mkdir -p "$unpacked.tmp/files"
 	downloads_lock
 	if [ "$(cat "$cache/packages" 2>/dev/null)" != "$*" ]; then
 		echo "${0##*/}: downloading $* from sid, $megabytes MB with what they need" >&2
@@ -51,14 +51,14 @@ debian_unpack() {
 	downloads_unlock
 	echo "${0##*/}: unpacking $*" >&2
 	for deb in "$cache"/*.deb; do
-		dpkg-deb -x "$deb" "$unpacked.tmp/root" || {
+		dpkg-deb -x "$deb" "$unpacked.tmp/files" || {
 			rm -rf "$cache"
 			debian_fail "${deb##*/} was damaged and all have been removed: try again"
 		}
 	done
-	cp "$cache/packages" "$unpacked.tmp/root/"
+	cp "$cache/packages" "$unpacked.tmp/files/"
 	rm -rf "$unpacked"
-	mv "$unpacked.tmp/root" "$unpacked"
+	mv "$unpacked.tmp/files" "$unpacked"
 	rm -rf "$unpacked.tmp"
 }
 
