@@ -75,7 +75,7 @@ export CCACHE_NOHASHDIR := 1
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .PHONY: help run test tree vm refresh check docs mbox kunit mutants coverage kselftest igt clients \
-	live-selftests bench model-test qemu shell deps clean apply-matrix
+	live-selftests bench model-test spin qemu shell deps clean apply-matrix
 
 help:
 	@echo 'make run        spam contexts on i915, on a GPU that QEMU models'
@@ -96,6 +96,7 @@ help:
 	@echo 'make docs       the HTML of the chapter on the life of a context, without a new warning'
 	@echo 'make model-test'
 	@echo '                is the modelled GPU what the driver takes it for? with a fuzz of it; GENS=12'
+	@echo 'make spin       the protocol of the free list, checked exhaustively by SPIN'
 	@echo 'make qemu       QEMU with the modelled GPU: prints the path of the binary'
 	@echo 'make apply-matrix'
 	@echo '                does the series apply to the kernels before and after, too?'
@@ -124,7 +125,7 @@ ODD	:= $(word 2,$(subst :, ,$(subst $(comma), ,x$(CURDIR)x)))
 ifndef HOLDS_LOCK
 .NOTPARALLEL:
 
-$(sort $(BUILDS) apply-matrix check clean mbox refresh tree):
+$(sort $(BUILDS) apply-matrix check clean mbox refresh spin tree):
 	@$(if $(and $(ODD),$(filter $@,$(BUILDS))),echo "make $@: the kernel cannot be built below $(CURDIR): clone to a path without blanks$(comma) colons and commas" >&2; exit 1)
 	@HOLDS_LOCK=1 scripts/lock '$@' $(MAKE) --no-print-directory '$@'
 else
@@ -169,6 +170,11 @@ kselftest: vm
 
 model-test: vm
 	@GEN='$(GENS)' scripts/model-test '$(VM)' '$(RESULTS)'
+
+spin:
+	@scripts/deps spin
+	@mkdir -p '$(RESULTS)/spin'
+	@scripts/spin '$(RESULTS)/spin' | tee '$(RESULTS)/spin/spin.tap'
 
 igt: vm
 	@scripts/deps jq libtap-formatter-junit-perl
