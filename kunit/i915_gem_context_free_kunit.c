@@ -22,22 +22,19 @@ static unsigned int seed;
 module_param(seed, uint, 0444);
 MODULE_PARM_DESC(seed, "for the choices of context_stress (default: 0, a random one, which it prints)");
 
-static void need_two_cpus(struct kunit *test)
-{
-	if (num_online_cpus() < 2)
-		kunit_skip(test, "needs two CPUs: kunit.py --qemu_args='-smp 2'");
-}
-
-/* Spins until the worker has begun once more, and is where it may have to wait. */
-static bool worker_came(struct mock_device *mock, long runs)
+/*
+ * Spins, with the lock held, until somebody else spins on it, or has freed the context
+ * without it. Returns true for the former.
+ */
+static bool wait_contended(spinlock_t *lock, const struct tracked_context *t)
 {
 	ktime_t end = ktime_add_ms(ktime_get(), 10000);
 
-	while (worker_runs(mock) == runs && ktime_before(ktime_get(), end))
+	while (!spin_is_contended(lock) && !tracked_context_is_freed(t) &&
+	       ktime_before(ktime_get(), end))
 		cpu_relax();
-	mdelay(5);
 
-	return worker_runs(mock) > runs;
+	return spin_is_contended(lock);
 }
 
 /* Drops the last reference, and says whether this was done where it was to be */
@@ -231,24 +228,24 @@ static void context_one_worker_run_per_batch(struct kunit *test)
 static void context_free_waits_for_free_lock(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
+	spinlock_t *lock = mock->ops->free_lock(mock->i915);
 	struct tracked_context *t;
 	bool came, freed;
-	long runs;
 
 	need_two_cpus(test);
+	KUNIT_ASSERT_NOT_NULL(test, lock);
 
 	t = tracked_contexts_create(test, 1);
 	tracked_context_close(t);
 	mock->ops->run_worker(mock->i915);
-	runs = worker_runs(mock);
 
-	mock->ops->lock_free(mock->i915);
+	spin_lock(lock);
 	tracked_context_put(t);
-	came = worker_came(mock, runs);
+	came = wait_contended(lock, t);
 	freed = tracked_context_is_freed(t);
-	mock->ops->unlock_free(mock->i915);
+	spin_unlock(lock);
 
-	KUNIT_EXPECT_TRUE_MSG(test, came, "the worker did not come");
+	KUNIT_EXPECT_TRUE_MSG(test, came, "nobody waits for the lock");
 	KUNIT_EXPECT_FALSE(test, freed);
 
 	mock->ops->run_worker(mock->i915);
@@ -377,9 +374,19 @@ struct last_flush {
 	void (*flush)(struct mock_device *mock);
 };
 
-static void flush_for_removal(struct mock_device *mock)
+static void flush_with_files_open(struct mock_device *mock)
 {
 	mock->ops->flush(mock->i915);
+}
+
+static void remove_device(struct mock_device *mock)
+{
+	mock->ops->remove(mock->i915);
+}
+
+static void flush_free_list(struct mock_device *mock)
+{
+	mock->ops->free_contexts(mock->i915);
 }
 
 static void flush_by_drain(struct mock_device *mock)
@@ -393,7 +400,8 @@ static void flush_for_suspend(struct mock_device *mock)
 }
 
 static const struct last_flush last_flushes[] = {
-	{ .description = "removal", .flush = flush_for_removal },
+	{ .description = "flush", .flush = flush_with_files_open },
+	{ .description = "removal", .flush = remove_device },
 	{ .description = "release", .flush = flush_by_drain },
 	{ .description = "suspend", .flush = flush_for_suspend },
 };
@@ -425,7 +433,7 @@ static void context_flushed_without_worker(struct kunit *test)
 /* A flush in a thread of its own. */
 struct flusher {
 	struct mock_device *mock;
-	void (*flush)(struct drm_i915_private *i915);
+	void (*flush)(struct mock_device *mock);
 	struct completion done;
 };
 
@@ -433,7 +441,7 @@ static int flusher_fn(void *flusher)
 {
 	struct flusher *f = flusher;
 
-	f->flush(f->mock->i915);
+	f->flush(f->mock);
 	kthread_complete_and_exit(&f->done, 0);
 }
 
@@ -445,7 +453,7 @@ static void flusher_wait(void *flusher)
 }
 
 static struct flusher *flusher_start(struct kunit *test,
-				     void (*flush)(struct drm_i915_private *i915))
+				     void (*flush)(struct mock_device *mock))
 {
 	struct task_struct *task;
 	struct flusher *f;
@@ -482,7 +490,7 @@ static void context_flush_waits_for_consumer(struct kunit *test)
 	mock_device_unblock_queue(mock);
 	tracked_context_wait_being_freed(test, &t[2]);
 
-	f = flusher_start(test, mock->ops->free_contexts);
+	f = flusher_start(test, flush_free_list);
 	KUNIT_EXPECT_FALSE(test, wait_for_completion_timeout(&f->done, HZ / 10));
 	tracked_context_let_go(&t[2]);
 	kunit_release_action(test, flusher_wait, f);
@@ -535,15 +543,23 @@ static struct requeuer *requeuer_start(struct kunit *test)
 	return r;
 }
 
+static const struct last_flush open_flushes[] = {
+	{ .description = "flush", .flush = flush_with_files_open },
+	{ .description = "removal", .flush = remove_device },
+};
+
+KUNIT_ARRAY_PARAM_DESC(open_flush, open_flushes, description);
+
 /*
- * The flush of a removal, with files open, ends though the queue never empties
- * and others go on, and none of the contexts that are closed meanwhile is lost.
+ * Neither the flush nor the removal of a device with open files waits until the queue
+ * is empty, as it need never be, and no context that is closed meanwhile is lost.
  */
 static void context_closed_during_flush(struct kunit *test)
 {
+	const struct last_flush *flush = test->param_value;
 	struct mock_device *mock = test->priv;
 	struct requeuer *r = requeuer_start(test);
-	struct flusher *f = flusher_start(test, mock->ops->flush);
+	struct flusher *f = flusher_start(test, flush->flush);
 	bool done;
 
 	do {
@@ -650,22 +666,20 @@ static void context_free_waits_for_contexts_lock(struct kunit *test)
 	struct i915_gem_contexts *gc = &mock->i915->gem.contexts;
 	struct tracked_context *t;
 	bool came, freed;
-	long runs;
 
 	need_two_cpus(test);
 
 	t = tracked_contexts_create(test, 1);
 	tracked_context_close(t);
 	mock->ops->run_worker(mock->i915);
-	runs = worker_runs(mock);
 
 	spin_lock(&gc->lock);
 	tracked_context_put(t);
-	came = worker_came(mock, runs);
+	came = wait_contended(&gc->lock, t);
 	freed = tracked_context_is_freed(t);
 	spin_unlock(&gc->lock);
 
-	KUNIT_EXPECT_TRUE_MSG(test, came, "the worker did not come");
+	KUNIT_EXPECT_TRUE_MSG(test, came, "nobody waits for the lock");
 	KUNIT_EXPECT_FALSE(test, freed);
 
 	mock->ops->run_worker(mock->i915);
@@ -802,7 +816,8 @@ static void context_stress(struct kunit *test)
 	WRITE_ONCE(end, true);
 	wait_for_completion(&flusher.done);
 
-	mock->ops->flush(mock->i915);
+	/* A flush would free also what the worker was never queued for */
+	mock_device_settle(mock);
 	KUNIT_EXPECT_EQ(test, mock->freed, total);
 }
 
@@ -819,7 +834,7 @@ static struct kunit_case context_free_cases[] = {
 	KUNIT_CASE(context_spam_on_blocked_queue),
 	KUNIT_CASE_PARAM(context_flushed_without_worker, last_flush_gen_params),
 	KUNIT_CASE(context_flush_waits_for_consumer),
-	KUNIT_CASE(context_closed_during_flush),
+	KUNIT_CASE_PARAM(context_closed_during_flush, open_flush_gen_params),
 	KUNIT_CASE(context_freed_before_ids_end),
 	KUNIT_CASE(context_traced_at_last_put),
 	KUNIT_CASE(context_free_waits_for_contexts_lock),

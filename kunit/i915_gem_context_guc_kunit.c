@@ -11,9 +11,21 @@
 
 #include "i915_gem_context_mock.h"
 
+/* A context of its own, and a parallel one: these have their ids from two places. */
+static const unsigned int children[] = { 0, 3 };
+
+static void children_desc(const unsigned int *count, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%u children", *count);
+}
+
+KUNIT_ARRAY_PARAM(children, children, children_desc);
+
 /* A context whose file is closed after the driver was unbound gives its ids back. */
 static void context_guc_ids_outlive_submission(struct kunit *test)
 {
+	const unsigned int count = *(const unsigned int *)test->param_value;
+	const unsigned int parallel = count ? count + 1 : 0;
 	const struct intel_guc_test_ops *ops = &intel_guc_test_ops;
 	struct mock_device *mock = test->priv;
 	struct intel_guc *guc = &to_gt(mock->i915)->uc.guc;
@@ -22,20 +34,23 @@ static void context_guc_ids_outlive_submission(struct kunit *test)
 	parent = kunit_kzalloc(test, sizeof(*parent), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, parent);
 	INIT_LIST_HEAD(&parent->guc_id.link);
-	parent->parallel.number_children = 3;
+	parent->parallel.number_children = count;
 
 	KUNIT_ASSERT_EQ(test, ops->submission_init(guc), 0);
 	KUNIT_ASSERT_EQ(test, ops->new_id(guc, parent), 0);
-	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), 4);
+	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), parallel);
+	KUNIT_EXPECT_EQ(test, ida_is_empty(&guc->submission_state.guc_ids), !!count);
 
 	ops->submission_fini(guc);
-	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), 4);
+	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), parallel);
+	KUNIT_EXPECT_EQ(test, ida_is_empty(&guc->submission_state.guc_ids), !!count);
 	ops->release_id(guc, parent);
 	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), 0);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&guc->submission_state.guc_ids));
 }
 
 static struct kunit_case context_guc_cases[] = {
-	KUNIT_CASE(context_guc_ids_outlive_submission),
+	KUNIT_CASE_PARAM(context_guc_ids_outlive_submission, children_gen_params),
 	{}
 };
 

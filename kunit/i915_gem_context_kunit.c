@@ -4,7 +4,6 @@
  * and references, on a mock device for each of the two ways of making a context.
  */
 
-#include <linux/delay.h>
 #include <linux/dma-fence.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -82,9 +81,7 @@ struct extensions {
 #define FIRST_PARALLEL	BIT(0)
 #define SECOND_BALANCED	BIT(1)
 #define SECOND_THE_SAME	BIT(2)
-#define TWO_SIBLINGS	BIT(3) /* for each context of a parallel engine */
-#define THREE_WIDE	BIT(4) /* a parallel engine of three, not two contexts */
-#define LARGEST		BIT(5) /* of parallel engines */
+#define THREE_WIDE	BIT(3) /* a parallel engine of three, not two contexts */
 
 static unsigned long map_user_page(struct kunit *test)
 {
@@ -123,9 +120,8 @@ static u64 build_extensions_for(struct kunit *test, u32 vm_id, unsigned int map)
 		.parallel = {
 			.base.name = I915_CONTEXT_ENGINES_EXT_PARALLEL_SUBMIT,
 			.engine_index = 0,
-			.width = map & LARGEST ? U16_MAX : map & THREE_WIDE ? 3 : 2,
-			.num_siblings = map & LARGEST ? U16_MAX :
-					map & TWO_SIBLINGS ? 2 : 1,
+			.width = map & THREE_WIDE ? 3 : 2,
+			.num_siblings = 1,
 			.engines = { render, render, render, render },
 		},
 		.balance = {
@@ -201,7 +197,7 @@ static struct census take_census(struct mock_client *client, u32 vm_id)
 	struct drm_i915_private *i915 = client->mock->i915;
 	struct i915_address_space *vm;
 
-	client->mock->ops->flush(i915);
+	mock_device_settle(client->mock);
 
 	vm = xa_load(&fpriv->vm_xa, vm_id);
 	return (struct census) {
@@ -222,8 +218,7 @@ static void expect_same(struct kunit *test, const char *when,
 {
 	KUNIT_EXPECT_EQ_MSG(test, before->alive, after->alive, "%s", when);
 	KUNIT_EXPECT_EQ_MSG(test, before->client_refs, after->client_refs, "%s", when);
-	/* Each context holds one; so may, for as long as it likes, procfs */
-	KUNIT_EXPECT_LT_MSG(test, after->pid_refs, before->pid_refs + 4, "%s", when);
+	KUNIT_EXPECT_EQ_MSG(test, before->pid_refs, after->pid_refs, "%s", when);
 	KUNIT_EXPECT_EQ_MSG(test, before->ggtt_refs, after->ggtt_refs, "%s", when);
 	KUNIT_EXPECT_EQ_MSG(test, before->vm_refs, after->vm_refs, "%s", when);
 	KUNIT_EXPECT_EQ_MSG(test, before->ids, after->ids, "%s", when);
@@ -299,6 +294,74 @@ static void context_freed_with_file(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, use_context(other, other_id), 0);
 }
 
+/* The counters of debugfs count each context that a client has had, once. */
+static void context_counters(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = test->priv;
+	const struct i915_gem_contexts_stats *stats = &mock->i915->gem.contexts.stats;
+	u32 id[5];
+	int i;
+
+	/* The default context of the file */
+	KUNIT_EXPECT_EQ(test, stats->created, 1);
+	for (i = 0; i < ARRAY_SIZE(id); i++) {
+		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[i]), 0);
+		KUNIT_ASSERT_EQ(test, use_context(client, id[i]), 0);
+		KUNIT_EXPECT_EQ(test, stats->created, 2 + i);
+	}
+	KUNIT_EXPECT_EQ(test, stats->closed, 0);
+	KUNIT_EXPECT_EQ(test, stats->max_waiting, 0);
+
+	/* A backlog of N shows as N */
+	mock_device_block_queue(mock);
+	for (i = 0; i < ARRAY_SIZE(id); i++) {
+		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
+		KUNIT_EXPECT_EQ(test, stats->closed, i + 1);
+		KUNIT_EXPECT_EQ(test, stats->max_waiting, i + 1);
+	}
+	KUNIT_EXPECT_EQ(test, stats->freed, 0);
+	mock_device_unblock_queue(mock);
+	mock_device_settle(mock);
+	KUNIT_EXPECT_EQ(test, stats->freed, ARRAY_SIZE(id));
+
+	/* A smaller backlog does not lower it */
+	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[0]), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, id[0]), 0);
+	KUNIT_ASSERT_EQ(test, destroy_context(client, id[0]), 0);
+	KUNIT_EXPECT_EQ(test, stats->max_waiting, ARRAY_SIZE(id));
+
+	mock_client_close(client);
+	mock_device_settle(mock);
+	KUNIT_EXPECT_EQ(test, stats->created, ARRAY_SIZE(id) + 2);
+	KUNIT_EXPECT_EQ(test, stats->closed, ARRAY_SIZE(id) + 2);
+	KUNIT_EXPECT_EQ(test, stats->freed, ARRAY_SIZE(id) + 2);
+}
+
+/* The id 0 means no vm: it is neither destroyed nor handed out. */
+static void context_vm_ids(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct drm_i915_gem_vm_control args = {};
+	u32 id;
+
+	/* With no vm, and with one */
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, 0), -ENOENT);
+	KUNIT_EXPECT_EQ(test, create_vm(test, client), 1);
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, 0), -ENOENT);
+	id = create_vm(test, client);
+	KUNIT_EXPECT_EQ(test, id, 2);
+
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, 3), -ENOENT);
+	args.vm_id = id;
+	args.flags = 1;
+	KUNIT_EXPECT_EQ(test, client->mock->ops->vm_destroy(&client->mock->i915->drm, &args,
+							    client->file), -EINVAL);
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, id), 0);
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, id), -ENOENT);
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, 1), 0);
+}
+
 /* With the workqueue blocked, the ioctl that makes a context frees stale ones. */
 static void context_reaped_by_ioctl(struct kunit *test)
 {
@@ -344,52 +407,6 @@ static void context_listed_until_freed(struct kunit *test)
 
 	mock->ops->run_worker(mock->i915);
 	KUNIT_EXPECT_EQ(test, list_count_nodes(list), 1);
-}
-
-/* The original cleanup of the watched vms, and how many have called it. */
-static void (*vm_cleanup)(struct i915_address_space *vm);
-static atomic_t vms_cleaned;
-
-static void count_vm_cleanup(struct i915_address_space *vm)
-{
-	/* More than a flush takes that does not wait for it */
-	msleep(200);
-	vm_cleanup(vm);
-	atomic_inc(&vms_cleaned);
-}
-
-static void watch_vm(struct i915_address_space *vm)
-{
-	vm_cleanup = vm->cleanup;
-	vm->cleanup = count_vm_cleanup;
-}
-
-/* The flush returns after the vms have gone that the contexts had. */
-static void context_flush_waits_for_vm(struct kunit *test)
-{
-	struct mock_client *client = mock_client_open(test);
-	const u32 vm_id = create_vm(test, client);
-	const u64 extensions = build_extensions(test, vm_id);
-	struct mock_device *mock = test->priv;
-	u32 id[2];
-	int i;
-
-	atomic_set(&vms_cleaned, 0);
-	for (i = 0; i < 2; i++) {
-		KUNIT_ASSERT_EQ(test, create_context(client, i ? extensions : 0, &id[i]), 0);
-		KUNIT_ASSERT_EQ(test, use_context(client, id[i]), 0);
-		watch_vm(find_context(client, id[i])->vm);
-	}
-	KUNIT_ASSERT_EQ(test, destroy_vm(client, vm_id), 0);
-
-	mock_device_block_queue(mock);
-	for (i = 0; i < 2; i++)
-		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
-	KUNIT_EXPECT_EQ(test, atomic_read(&vms_cleaned), 0);
-	mock_device_unblock_queue(mock);
-
-	mock->ops->flush(mock->i915);
-	KUNIT_EXPECT_EQ(test, atomic_read(&vms_cleaned), 2);
 }
 
 /*
@@ -589,14 +606,64 @@ static void context_freed_after_child_request(struct kunit *test)
 	free_after_request(test, client, build_extensions_for(test, 0, FIRST_PARALLEL));
 }
 
-/* No client makes the driver ask for more memory than there can be. */
-static void context_parallel_engine_too_large(struct kunit *test)
+/* A map whose only engine is a parallel one of that size, all of its engines the same. */
+static u64 build_parallel(struct kunit *test, unsigned int width, unsigned int num_siblings)
 {
-	const u64 too_large = build_extensions_for(test, 0, FIRST_PARALLEL | LARGEST);
-	const u64 siblings = build_extensions_for(test, 0, FIRST_PARALLEL | TWO_SIBLINGS);
+	/* As many as there can be if one of the two is too large by one */
+	enum { MOST = 2 * (I915_NUM_ENGINES + 1) };
+	struct {
+		struct drm_i915_gem_context_create_ext_setparam set_engines;
+		I915_DEFINE_CONTEXT_PARAM_ENGINES(engines, 1);
+		I915_DEFINE_CONTEXT_ENGINES_PARALLEL_SUBMIT(parallel, MOST);
+	} *ext;
+	const unsigned long addr = map_user_page(test);
+	unsigned int i;
+
+	static_assert(sizeof(*ext) <= PAGE_SIZE);
+	ext = kunit_kzalloc(test, sizeof(*ext), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+
+	ext->set_engines.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM;
+	ext->set_engines.param.param = I915_CONTEXT_PARAM_ENGINES;
+	ext->set_engines.param.size = sizeof(ext->engines);
+	ext->set_engines.param.value = addr + offsetof(typeof(*ext), engines);
+	ext->engines.extensions = addr + offsetof(typeof(*ext), parallel);
+	ext->engines.engines[0].engine_class = I915_ENGINE_CLASS_INVALID;
+	ext->engines.engines[0].engine_instance = I915_ENGINE_CLASS_INVALID_NONE;
+	ext->parallel.base.name = I915_CONTEXT_ENGINES_EXT_PARALLEL_SUBMIT;
+	ext->parallel.width = width;
+	ext->parallel.num_siblings = num_siblings;
+	for (i = 0; i < MOST; i++)
+		ext->parallel.engines[i].engine_class = I915_ENGINE_CLASS_RENDER;
+	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, ext, sizeof(*ext)), 0);
+
+	return addr;
+}
+
+/*
+ * Width and number of siblings of a parallel engine are limited, each by itself, so that
+ * no client makes the driver ask for more memory than there can be.
+ */
+static void context_parallel_engine_limits(struct kunit *test)
+{
+	static const struct {
+		unsigned int width, num_siblings;
+		int err;
+	} sizes[] = {
+		{ 2, 1, 0 },
+		{ 2, 2, 0 },
+		{ I915_NUM_ENGINES, 1, 0 },
+		{ I915_NUM_ENGINES + 1, 1, -EINVAL },
+		{ 2, I915_NUM_ENGINES, 0 },
+		{ 2, I915_NUM_ENGINES + 1, -EINVAL },
+		{ U16_MAX, 1, -EINVAL },
+		{ 2, U16_MAX, -EINVAL },
+		{ U16_MAX, U16_MAX, -EINVAL },
+	};
 	struct mock_client *client = mock_client_open(test);
 	struct intel_guc *guc = &to_gt(client->mock->i915)->uc.guc;
 	const enum intel_uc_fw_status status = guc->fw.status;
+	unsigned int i;
 	u32 id;
 
 	allow_parallel(client);
@@ -604,14 +671,23 @@ static void context_parallel_engine_too_large(struct kunit *test)
 	/* As if there were GuC submission, without which there is only one sibling */
 	guc->fw.__status = INTEL_UC_FIRMWARE_AVAILABLE;
 	guc->submission_selected = true;
-	KUNIT_EXPECT_EQ(test, create_context(client, too_large, &id), -EINVAL);
-	KUNIT_EXPECT_EQ(test, create_context(client, siblings, &id), 0);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		const u64 extensions = build_parallel(test, sizes[i].width,
+						      sizes[i].num_siblings);
+		const int err = create_context(client, extensions, &id);
+
+		KUNIT_EXPECT_EQ_MSG(test, err, sizes[i].err, "width %u, siblings %u",
+				    sizes[i].width, sizes[i].num_siblings);
+		if (!err)
+			KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+	}
 	guc->submission_selected = false;
 	guc->fw.__status = status;
 }
 
-/* Says what choice of subslices an engine of the context's map has. */
-static int get_subslices(struct kunit *test, struct mock_client *client, u32 id, int engine)
+/* Returns the SSEU that an engine of the context's map has. */
+static struct drm_i915_gem_context_param_sseu
+get_sseu(struct kunit *test, struct mock_client *client, u32 id, int engine)
 {
 	struct drm_i915_gem_context_param_sseu sseu = {
 		.flags = I915_CONTEXT_SSEU_FLAG_ENGINE_INDEX,
@@ -630,18 +706,18 @@ static int get_subslices(struct kunit *test, struct mock_client *client, u32 id,
 								  client->file), 0);
 	KUNIT_ASSERT_EQ(test, copy_from_user(&sseu, (void __user *)addr, sizeof(sseu)), 0);
 
-	return sseu.subslice_mask;
+	return sseu;
 }
 
-/* As an Ice Lake has them. */
+/* As an Ice Lake has them, but with two slices, for there to be a choice. */
 static void set_slices(struct mock_client *client)
 {
 	struct sseu_dev_info *info = &to_gt(client->mock->i915)->info.sseu;
 
-	info->max_slices = 1;
+	info->max_slices = 2;
 	info->max_subslices = 8;
 	info->max_eus_per_subslice = 8;
-	info->slice_mask = 0x1;
+	info->slice_mask = 0x3;
 	info->subslice_mask.hsw[0] = 0xff;
 }
 
@@ -686,24 +762,35 @@ static void context_sseu_of_its_engine(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)(addr + sizeof(engines)), &sseu,
 						   sizeof(sseu)), 0);
 		KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
-		KUNIT_EXPECT_EQ(test, get_subslices(test, client, id, engine), 0xf);
-		KUNIT_EXPECT_EQ(test, get_subslices(test, client, id, !engine), 0);
+		KUNIT_EXPECT_EQ(test, get_sseu(test, client, id, engine).subslice_mask, 0xf);
+		KUNIT_EXPECT_EQ(test, get_sseu(test, client, id, !engine).subslice_mask, 0);
 		KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
 	}
 }
 
-/* What is refused for a context that is still to be made is not set for it. */
+/*
+ * An SSEU that is refused for a context that does not exist yet leaves that which was
+ * set before: none of its fields is written.
+ */
 static void context_sseu_refused(struct kunit *test)
 {
+	static const struct {
+		u64 slices, subslices;
+		u16 min_eus, max_eus;
+		int err;
+	} sseus[] = {
+		{ 0x1, 0x0f, 8, 8, 0 },
+		{ 0x3, 0x0f, 8, 8, -EINVAL }, /* two slices need all subslices */
+		{ 0x1, 0x07, 8, 8, -EINVAL }, /* neither all nor half of them */
+		{ 0x1, 0x0f, 4, 8, -EINVAL }, /* the EUs cannot be chosen */
+		{ 0x1, 0x0f, 4, 4, -EINVAL },
+	};
 	struct mock_client *client = mock_client_open(test);
-	const struct drm_i915_gem_context_param_sseu sseu = {
+	struct drm_i915_gem_context_param_sseu sseu = {
 		.flags = I915_CONTEXT_SSEU_FLAG_ENGINE_INDEX,
-		.slice_mask = 0x1,
-		.subslice_mask = 0x7, /* neither all nor half of them */
-		.min_eus_per_subslice = 8,
-		.max_eus_per_subslice = 8,
 	};
 	const unsigned long addr = map_user_page(test);
+	unsigned int i;
 	struct drm_i915_gem_context_param args = {
 		.param = I915_CONTEXT_PARAM_SSEU,
 		.size = sizeof(sseu),
@@ -712,11 +799,28 @@ static void context_sseu_refused(struct kunit *test)
 
 	set_slices(client);
 
-	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &sseu, sizeof(sseu)), 0);
-	KUNIT_ASSERT_EQ(test, create_context(client, build_extensions(test, 0), &args.ctx_id), 0);
-	KUNIT_EXPECT_EQ(test, context_setparam(client, &args), -EINVAL);
-	KUNIT_EXPECT_EQ(test, get_subslices(test, client, args.ctx_id, 0), 0);
-	KUNIT_EXPECT_EQ(test, destroy_context(client, args.ctx_id), 0);
+	for (i = 0; i < ARRAY_SIZE(sseus); i++) {
+		const u64 extensions = build_extensions(test, 0);
+		unsigned int j;
+
+		/* The first, which is valid, and then another one */
+		KUNIT_ASSERT_EQ(test, create_context(client, extensions, &args.ctx_id), 0);
+		for (j = 0; j <= i; j += i ?: 1) {
+			sseu.slice_mask = sseus[j].slices;
+			sseu.subslice_mask = sseus[j].subslices;
+			sseu.min_eus_per_subslice = sseus[j].min_eus;
+			sseu.max_eus_per_subslice = sseus[j].max_eus;
+			KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &sseu,
+							   sizeof(sseu)), 0);
+			KUNIT_EXPECT_EQ(test, context_setparam(client, &args), sseus[j].err);
+		}
+		sseu = get_sseu(test, client, args.ctx_id, 0);
+		KUNIT_EXPECT_EQ(test, sseu.slice_mask, sseus[0].slices);
+		KUNIT_EXPECT_EQ(test, sseu.subslice_mask, sseus[0].subslices);
+		KUNIT_EXPECT_EQ(test, sseu.min_eus_per_subslice, sseus[0].min_eus);
+		KUNIT_EXPECT_EQ(test, sseu.max_eus_per_subslice, sseus[0].max_eus);
+		KUNIT_EXPECT_EQ(test, destroy_context(client, args.ctx_id), 0);
+	}
 }
 
 /* A context that cannot be protected, as there is no session, is not protected. */
@@ -757,10 +861,16 @@ static void context_exec_refused(struct kunit *test)
 		.buffer_count = 1,
 		.cliprects_ptr = addr + sizeof(object),
 		.num_cliprects = 1,
-		/* The last two exclude each other */
-		.flags = I915_EXEC_FENCE_ARRAY | I915_EXEC_FENCE_IN | I915_EXEC_FENCE_SUBMIT,
+		.rsvd2 = U32_MAX, /* no file descriptor */
+	};
+	/* Both exclude each other, and each of them needs a file descriptor */
+	static const u64 in_fences[] = {
+		I915_EXEC_FENCE_IN | I915_EXEC_FENCE_SUBMIT,
+		I915_EXEC_FENCE_IN,
+		I915_EXEC_FENCE_SUBMIT,
 	};
 	struct drm_syncobj *syncobj;
+	unsigned int i;
 
 	KUNIT_ASSERT_EQ(test, drm_syncobj_create(&syncobj, 0, NULL), 0);
 	KUNIT_EXPECT_EQ(test, drm_syncobj_get_handle(client->file, syncobj, &fence.handle), 0);
@@ -769,9 +879,13 @@ static void context_exec_refused(struct kunit *test)
 					   sizeof(fence)), 0);
 
 	KUNIT_EXPECT_EQ(test, kref_read(&syncobj->refcount), 2);
-	KUNIT_EXPECT_EQ(test, client->mock->ops->execbuffer(&client->mock->i915->drm, &exec,
-							    client->file), -EINVAL);
-	KUNIT_EXPECT_EQ(test, kref_read(&syncobj->refcount), 2);
+	for (i = 0; i < ARRAY_SIZE(in_fences); i++) {
+		exec.flags = I915_EXEC_FENCE_ARRAY | in_fences[i];
+		KUNIT_EXPECT_EQ(test, client->mock->ops->execbuffer(&client->mock->i915->drm,
+								    &exec, client->file),
+				-EINVAL);
+		KUNIT_EXPECT_EQ(test, kref_read(&syncobj->refcount), 2);
+	}
 	drm_syncobj_put(syncobj);
 }
 
@@ -1234,9 +1348,10 @@ static void context_vm_complete_with_its_id(struct kunit *test)
 static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_all_comes_back, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_with_file, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_counters, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_vm_ids, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_reaped_by_ioctl, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_listed_until_freed, creation_path_gen_params),
-	KUNIT_CASE_PARAM(context_flush_waits_for_vm, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_after_request, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_forgets_objects, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_creation_refused, creation_path_gen_params),
@@ -1247,7 +1362,7 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_unpins_parallel_engine, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_after_child_request, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_exec_on_closed_child, creation_path_gen_params),
-	KUNIT_CASE_PARAM(context_parallel_engine_too_large, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_parallel_engine_limits, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_of_its_engine, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_refused, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_exec_refused, creation_path_gen_params),

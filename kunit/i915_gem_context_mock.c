@@ -8,10 +8,14 @@
 
 #include <linux/debug_locks.h>
 #include <linux/ktime.h>
-#include <linux/panic.h>
+#include <linux/rcupdate.h>
+#include <linux/tracepoint.h>
+#include <linux/workqueue.h>
 
 #include <drm/drm_drv.h>
 #include <drm/drm_syncobj.h>
+
+#include <trace/events/error_report.h>
 
 #include "gem/i915_gem_context_types.h"
 #include "i915_drv.h"
@@ -60,6 +64,27 @@ static void blocker_fn(struct work_struct *work)
 	wait_for_completion(&mock->unblock);
 }
 
+static void count_warning(void *warnings, enum error_detector detector, unsigned long id)
+{
+	atomic_inc(warnings);
+}
+
+static void unprobe_warnings(void *warnings)
+{
+	unregister_trace_error_report_end(count_warning, warnings);
+	tracepoint_synchronize_unregister();
+}
+
+/* The taint of the kernel would tell only of the first warning since boot. */
+static int probe_warnings(struct kunit *test, struct mock_device *mock)
+{
+	if (!IS_ENABLED(CONFIG_TRACEPOINTS) ||
+	    register_trace_error_report_end(count_warning, &mock->warnings))
+		return 0;
+
+	return kunit_add_action_or_reset(test, unprobe_warnings, &mock->warnings);
+}
+
 static void destroy_ida(void *ida)
 {
 	ida_destroy(ida);
@@ -85,11 +110,14 @@ int mock_device_test_init_for(struct kunit *test, const struct drm_driver *drive
 		return -ENOMEM;
 
 	mock->debug_locks = debug_locks;
-	mock->warned = test_taint(TAINT_WARN);
+	err = probe_warnings(test, mock);
+	if (err)
+		return err;
 
 	spin_lock_init(&mock->struct_mutex);
 	INIT_LIST_HEAD(&mock->contexts);
 	INIT_LIST_HEAD(&mock->clients);
+	INIT_LIST_HEAD(&mock->vms);
 	INIT_WORK(&mock->blocker, blocker_fn);
 	init_completion(&mock->unblock);
 	ida_init(&mock->hw_ida);
@@ -98,7 +126,8 @@ int mock_device_test_init_for(struct kunit *test, const struct drm_driver *drive
 		return err;
 
 	mock->ops = &i915_gem_context_test_ops;
-	mock->i915 = mock->ops->create_device(driver, info, "mock");
+	mock->driver = *driver;
+	mock->i915 = mock->ops->create_device(&mock->driver, info, "mock");
 	if (!mock->i915)
 		return -ENOMEM;
 
@@ -123,13 +152,26 @@ int mock_device_test_init(struct kunit *test)
 	return mock_device_test_init_for(test, &mock_drm_driver, &mock_info);
 }
 
+/* Nothing is left on any list, nor counted as left. */
+static void expect_nothing_waits(struct kunit *test, struct mock_device *mock)
+{
+	struct i915_gem_reclaim *r = &mock->i915->gem.reclaim;
+
+	KUNIT_EXPECT_TRUE_MSG(test, llist_empty(&r->free_list), "the worker was not queued");
+	KUNIT_EXPECT_TRUE_MSG(test, llist_empty(&mock->i915->mm.free_list),
+			      "objects are not freed");
+	KUNIT_EXPECT_EQ(test, atomic_read(&mock->i915->mm.free_count), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&r->closed), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&r->pending), 0);
+}
+
 /**
  * mock_device_test_exit - for &kunit_suite.exit: what holds after every test
  * @test: the test
  *
- * Puts what an aborted test has left behind, and expects that all contexts are
- * then freed, that their ids came back, and that during the test neither lockdep
- * complained nor the kernel warned, if neither had done so before.
+ * Puts what an aborted test has left behind, and expects that the worker then frees
+ * all contexts, without the help of a flush, that their ids came back, and that
+ * neither lockdep complained nor the kernel warned during the test.
  *
  * Context: Process context.
  */
@@ -144,7 +186,8 @@ void mock_device_test_exit(struct kunit *test)
 	mock_device_unblock_queue(mock);
 	list_for_each_entry_safe(t, tn, &mock->contexts, link)
 		tracked_context_destroy(t);
-	mock->ops->drain(mock->i915);
+	mock_device_settle(mock);
+	expect_nothing_waits(test, mock);
 
 	KUNIT_EXPECT_EQ_MSG(test, mock->freed, mock->created, "contexts are lost");
 	KUNIT_EXPECT_TRUE_MSG(test, ida_is_empty(&mock->hw_ida), "ids are lost");
@@ -153,9 +196,29 @@ void mock_device_test_exit(struct kunit *test)
 
 	KUNIT_EXPECT_EQ_MSG(test, debug_locks, mock->debug_locks,
 			    "lockdep complained, see the kernel log");
-	if (!mock->warned)
-		KUNIT_EXPECT_FALSE_MSG(test, test_taint(TAINT_WARN),
-				       "the kernel warned, see its log");
+	KUNIT_EXPECT_EQ_MSG(test, atomic_read(&mock->warnings), 0,
+			    "the kernel warned, see its log");
+}
+
+/**
+ * mock_device_settle - wait until nothing is left to be freed
+ * @mock: the device
+ *
+ * Only lets the worker, the workqueues and RCU callbacks run. Unlike a flush it frees
+ * nothing by itself, so what nobody was queued for is still there afterwards.
+ *
+ * Context: Process context. May sleep.
+ */
+void mock_device_settle(struct mock_device *mock)
+{
+	int i;
+
+	/* Each may leave something to the others */
+	for (i = 0; i < 3; i++) {
+		mock->ops->run_worker(mock->i915);
+		rcu_barrier();
+		flush_workqueue(mock->i915->unordered_wq);
+	}
 }
 
 /**

@@ -9,11 +9,14 @@
 
 #include <kunit/test.h>
 
+#include <linux/atomic.h>
 #include <linux/completion.h>
 #include <linux/dma-fence.h>
 #include <linux/idr.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
+
+#include <drm/drm_drv.h>
 
 #include "gem/selftests/mock_context.h"
 #include "gt/intel_gt_types.h"
@@ -21,12 +24,12 @@
 #include "i915_file_private.h"
 
 struct drm_device;
-struct drm_driver;
 struct i915_gem_context;
 
 /**
  * struct mock_device - a mock GEM device, and what its tracked contexts share
  * @ops: what the driver lets tests have
+ * @driver: that of @i915, by which to_mock_device() finds this
  * @i915: the device
  * @struct_mutex: the lock that the free of a tracked context needs, and that others
  *	hold while they drop a reference: the place that struct_mutex had. It is
@@ -35,6 +38,7 @@ struct i915_gem_context;
  * @hw_ida: ids of tracked contexts, given back by their free and by nothing else
  * @contexts: those that are not closed
  * @clients: open files, for tests that open some
+ * @vms: those that a test watches
  * @created: how many tracked contexts were made
  * @freed: how many of them were freed
  * @freed_unseen: how many of these by somebody for whom a flush does not wait
@@ -42,16 +46,18 @@ struct i915_gem_context;
  * @unblock: completed for @blocker to end
  * @blocked: @blocker was queued
  * @debug_locks: did lockdep work when the device was made?
- * @warned: had the kernel warned by then?
+ * @warnings: how often the kernel has warned, and KASAN has reported, since then
  */
 struct mock_device {
 	const struct i915_gem_context_test_ops *ops;
+	struct drm_driver driver;
 	struct drm_i915_private *i915;
 
 	spinlock_t struct_mutex; /* nests in what the free holds */
 	struct ida hw_ida;
 	struct list_head contexts;
 	struct list_head clients;
+	struct list_head vms;
 	unsigned int created;
 	unsigned int freed;
 	unsigned int freed_unseen;
@@ -61,7 +67,7 @@ struct mock_device {
 	bool blocked;
 
 	bool debug_locks;
-	bool warned;
+	atomic_t warnings;
 };
 
 /**
@@ -130,6 +136,7 @@ int mock_device_test_init_for(struct kunit *test, const struct drm_driver *drive
 			      const struct intel_device_info *info);
 void mock_device_test_exit(struct kunit *test);
 void mock_device_test_release(struct drm_device *drm);
+void mock_device_settle(struct mock_device *mock);
 void mock_device_block_queue(struct mock_device *mock);
 void mock_device_unblock_queue(struct mock_device *mock);
 
@@ -147,6 +154,17 @@ int mock_client_test_init(struct kunit *test, const struct intel_device_info *in
 void mock_client_test_exit(struct kunit *test);
 struct mock_client *mock_client_open(struct kunit *test);
 void mock_client_close(struct mock_client *client);
+
+static inline void need_two_cpus(struct kunit *test)
+{
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs: kunit.py --qemu_args='-smp 2'");
+}
+
+static inline struct mock_device *to_mock_device(struct drm_i915_private *i915)
+{
+	return container_of(i915->drm.driver, struct mock_device, driver);
+}
 
 static inline struct drm_i915_file_private *client_fpriv(struct mock_client *client)
 {
