@@ -288,7 +288,7 @@ static void context_freed_with_file(struct kunit *test)
 	mock_client_close(client);
 	mock->ops->flush(mock->i915);
 
-	/* The default one and that which was made above */
+	/* The default context and the one created above */
 	KUNIT_EXPECT_EQ(test, list_count_nodes(&mock->i915->gem.contexts.list), 2);
 	KUNIT_EXPECT_EQ(test, waiting(other), 0);
 	KUNIT_EXPECT_EQ(test, use_context(other, other_id), 0);
@@ -769,8 +769,8 @@ static void context_sseu_of_its_engine(struct kunit *test)
 }
 
 /*
- * An SSEU that is refused for a context that does not exist yet leaves that which was
- * set before: none of its fields is written.
+ * If the SSEU of a context that does not exist yet is refused, the one set before stays:
+ * none of its fields is written.
  */
 static void context_sseu_refused(struct kunit *test)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Tracked contexts are contexts of the driver, made, put and freed by its own code.
- * What is mocked is that which the free of a context needs and gives back. As
+ * The mock part is what the free of a context needs and gives back. As
  * the driver has no hook there, the last reference that a context drops to its
  * syncobj, and that to its fence, serves as one.
  */
