@@ -63,16 +63,19 @@ debian_unpack() {
 }
 
 # debian_libraries ROOT FILE...: what the loader of ROOT finds there, or else in the
-# system, for each file, by its whole name
+# system, for each file, by its whole name; and libgcc_s, which glibc opens by itself for
+# pthread_cancel()
 debian_libraries() {
-	local root loader folders file
+	local root loader folders file libgcc
 
 	root=$(realpath "$1")
 	shift
 	loader=$(find "$root" -name ld-linux-x86-64.so.2 | head -n 1)
 	loader=${loader:-/lib64/ld-linux-x86-64.so.2}
+	libgcc=$(find "$root" -name libgcc_s.so.1 | head -n 1)
+	libgcc=${libgcc:-$(gcc -print-file-name=libgcc_s.so.1)}
 	folders=$(find "$root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
 	for file in "$@"; do
 		"$loader" --library-path "$folders" --list "$file" | sed -n 's/.* => \(.*\) (0x.*/\1/p'
-	done | sort -u - <(echo "$loader")
+	done | sort -u - <(printf '%s\n' "$loader" "$libgcc")
 }
