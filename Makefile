@@ -57,8 +57,9 @@ VMTEST	+= -t 3600
 ALSO	:= $(VMTEST) '$(VM)' '$(RESULTS)' context_spam -n 2000 || failed=1; \
 	   $(VMTEST) '$(VM)' '$(RESULTS)' context_flood -n 200 -v 4_threads_fifo || failed=1; \
 	   $(VMTEST) -l i915_gem_context_tests '$(VM)' '$(RESULTS)' guest-kunit || failed=1;
-# Nor is what KASAN and kmemleak take charged, which context_memcg would find.
-ALL	:= -x context_spam -x context_flood -x context_memcg
+# Such a kernel takes a minute to boot, so one guest runs them all. What KASAN and kmemleak take
+# is not charged, which context_memcg would find.
+ALL	:= -1 -x context_spam -x context_flood -x context_memcg
 endif
 
 # The base folder lets clones share the compiler cache, and what is not in it costs a
