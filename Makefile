@@ -83,7 +83,7 @@ help:
 	@echo 'make test       every test there is'
 	@echo 'make kunit      the KUnit suites, KASAN=1 under KASAN'
 	@echo 'make mutants    does KUnit notice wrong changes to the driver? MUTANTS= names some'
-	@echo 'make coverage   which lines KUnit runs of those that make and free contexts'
+	@echo 'make coverage   which lines that make and free contexts no test runs'
 	@echo 'make kselftest  the kselftests, in QEMU; KERNEL=debug or KERNEL=kcsan on such a kernel'
 	@echo 'make igt        the tests of contexts of IGT, unmodified; TESTS= is a regular'
 	@echo '                expression of which, or fast; IGT= a build of your own; KERNEL=debug'
@@ -157,8 +157,9 @@ endif
 mutants: tree
 	@scripts/mutants '$(TREE)' '$(WORK)/mutants' '$(RESULTS)' $(MUTANTS)
 
-coverage: tree
-	@scripts/coverage '$(TREE)' '$(WORK)/coverage' '$(RESULTS)'
+coverage:
+	@$(MAKE) --no-print-directory KERNEL=coverage vm
+	@scripts/coverage '$(VM)-coverage' '$(RESULTS)/coverage'
 
 kselftest: vm
 	@scripts/deps libtap-formatter-junit-perl
