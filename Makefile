@@ -93,7 +93,7 @@ help:
 	@echo 'make coverage   which lines KUnit runs of those that make and free contexts'
 	@echo 'make kselftest  the kselftests, in QEMU; KERNEL=debug or KERNEL=kcsan on such a kernel'
 	@echo 'make fuzz       the ioctls of contexts, vms and execbuf at random, under KASAN, led by what'
-	@echo '                they reach: for SECONDS=$(SECONDS); SEED=, REPLAY=file repeats'
+	@echo '                they reach: SECONDS=$(SECONDS), SEED=; REPLAY=file first runs what a log has'
 	@echo 'make igt        the tests of contexts of IGT, unmodified; TESTS= is a regular'
 	@echo '                expression of which, or fast; IGT= a build of your own; KERNEL=debug'
 	@echo 'make live-selftests'

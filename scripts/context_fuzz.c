@@ -7,7 +7,8 @@
  * allocations fails, and arguments, which choose from tables and slots: any bytes make
  * sense. In some programs a second thread makes the later calls, at the same time.
  * Each program is written to the kernel log as a line "run ...", before it runs, and those
- * kept to the output; a file of such lines can be replayed.
+ * kept to the output. A file of such lines can be given to run first: for 0 seconds, these
+ * are all.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -74,7 +75,7 @@ static void *user_pages;
 
 static struct program corpus[CORPUS_MAX], history[HISTORY];
 static unsigned int corpus_count, history_count;
-static atomic_uint executed;
+static atomic_uint executed, slow;	/* programs */
 static uint8_t seen_pcs[PCS_MAX / 8], seen_edges[EDGES_MAX / 8];
 static unsigned int pcs_count, edges_count;
 static unsigned long text;		/* where i915 is */
@@ -134,7 +135,9 @@ static void add_map(const struct i915_batch *batch)
 /* A batch that ends at once, stores, spins, hangs, or is garbage. */
 static int do_object(const uint8_t *a)
 {
-	static const uint64_t sizes[] = { 4096, 4096, 4096, 65536, 2 << 20, 12288, 64 << 20, 0, -1 };
+	static const uint64_t sizes[] = {
+		4096, 4096, 4096, 65536, 2 << 20, 12288, 64 << 20, 0, -1,
+	};
 	struct drm_i915_gem_create create = { .size = PICK(sizes, a[2]) };
 	struct drm_i915_gem_userptr userptr = {
 		.user_ptr = (uintptr_t)user_pages,
@@ -254,9 +257,10 @@ static void fill_param(struct memory *m, struct param_arg *param, uint8_t which,
 		       const uint8_t *a)
 {
 	static const uint8_t params[] = {
-		I915_CONTEXT_PARAM_RECOVERABLE, I915_CONTEXT_PARAM_ENGINES, I915_CONTEXT_PARAM_VM,
-		I915_CONTEXT_PARAM_PERSISTENCE, I915_CONTEXT_PARAM_ENGINES, I915_CONTEXT_PARAM_SSEU,
-		I915_CONTEXT_PARAM_PRIORITY, I915_CONTEXT_PARAM_BANNABLE, I915_CONTEXT_PARAM_ENGINES,
+		I915_CONTEXT_PARAM_RECOVERABLE, I915_CONTEXT_PARAM_ENGINES,
+		I915_CONTEXT_PARAM_VM, I915_CONTEXT_PARAM_PERSISTENCE,
+		I915_CONTEXT_PARAM_ENGINES, I915_CONTEXT_PARAM_SSEU, I915_CONTEXT_PARAM_PRIORITY,
+		I915_CONTEXT_PARAM_BANNABLE, I915_CONTEXT_PARAM_ENGINES,
 		I915_CONTEXT_PARAM_PROTECTED_CONTENT, I915_CONTEXT_PARAM_NO_ERROR_CAPTURE,
 		I915_CONTEXT_PARAM_GTT_SIZE, I915_CONTEXT_PARAM_LOW_LATENCY,
 		I915_CONTEXT_PARAM_CONTEXT_IMAGE, I915_CONTEXT_PARAM_RINGSIZE,
@@ -408,13 +412,14 @@ static int do_exec(const uint8_t *a)
 		.buffer_count = 1 + (a[4] >> 4) % SLOTS,
 		.batch_start_offset = a[8] % 16 < 12 ? 0 : (a[8] % 16 - 12) * 8 + (a[8] & 1),
 		.batch_len = PICK(odd_values, (a[8] >> 5)),
-		.flags = (a[2] & 32 ? a[2] % 64 : a[2] % 5) | PICK(odd_flags, (a[2] >> 6) * 4 + (a[5] >> 6)),
+		.flags = a[2] & 32 ? a[2] % 64 : a[2] % 5,
 		.rsvd1 = pick_context(a[1]),
 		.rsvd2 = (uint32_t)fences[a[9] % SLOTS],
 	};
 	unsigned int i;
 	int err;
 
+	exec.flags |= PICK(odd_flags, (a[2] >> 6) * 4 + (a[5] >> 6));
 	for (i = 0; i < ARRAY_SIZE(flags); i++)
 		exec.flags |= a[5] & 1 << i ? flags[i] : 0;
 	exec.flags |= a[7] & 8 ? 0 : I915_EXEC_NO_RELOC;
@@ -782,7 +787,7 @@ static unsigned int run(struct program *p)
 
 	if (write(kmsg, line, strlen(line)) < 0)
 		ksft_exit_fail_msg("/dev/kmsg: %s\n", strerror(errno));
-	history[history_count++ % HISTORY] = *p;
+	history[history_count++] = *p;
 	covers[1][0] = 0;
 	cover_start(0);
 	if (p->split && p->split < p->count) {
@@ -812,8 +817,9 @@ static void *watch(void *arg)
 		last = executed;
 		if (ms > STUCK_MS)
 			ksft_exit_fail_msg("stuck: %s\n",
-					   to_line(&history[(history_count - 1) % HISTORY]));
+					   to_line(&history[history_count - 1]));
 		if (ms > SLOW_MS) {
+			slow += ms == SLOW_MS + 100;
 			pthread_mutex_lock(&release_lock);
 			release();
 			pthread_mutex_unlock(&release_lock);
@@ -938,10 +944,10 @@ static void set_up(void)
 	fclose(file);
 	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	user_pages = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	for (i = 0; i < SLOTS; i++)
-		fences[i] = timelines[i] = -1;
-	for (i = 0; i < FILES; i++)
-		files[i] = -1;
+	/* All empty */
+	memset(fences, -1, sizeof(fences));
+	memset(timelines, -1, sizeof(timelines));
+	memset(files, -1, sizeof(files));
 
 	fd = i915_open(&node);
 	engine_count = i915_list_engines(fd, engines);
@@ -949,7 +955,7 @@ static void set_up(void)
 	if (engine_count <= 0)
 		ksft_exit_skip("no engines\n");
 	if (i915_find_pair(engines, engine_count, pair))
-		pair[0] = pair[1] = engines[0];
+		memcpy(pair, engines, sizeof(pair));
 	/* What hangs is to be found soon */
 	for (i = 0; i < engine_count; i++) {
 		snprintf(path, sizeof(path), "/sys/class/drm/card0/engine/%s/heartbeat_interval_ms",
@@ -974,14 +980,33 @@ static void check_left_behind(const struct i915_census *before)
 	write_file(path, DROP_IDLE);
 	left = i915_left_behind(&node, before);
 	if (left[0]) {
-		for (i = history_count > HISTORY ? history_count - HISTORY : 0; i < history_count; i++)
-			ksft_print_msg("left behind by %s\n", to_line(&history[i % HISTORY]));
+		for (i = 0; i < history_count; i++)
+			ksft_print_msg("one of %s\n", to_line(&history[i]));
 		ksft_exit_fail_msg("left behind: %s\n", left);
 	}
 	history_count = 0;
 }
 
-static void replay(const char *path, unsigned int times)
+static const char *counts(void)
+{
+	static char string[128];
+
+	snprintf(string, sizeof(string), "%u programs, %u kept, %u places, %u steps", executed,
+		 corpus_count, pcs_count, edges_count);
+
+	return string;
+}
+
+static void try_program(struct program *p)
+{
+	if (run(p) && corpus_count < CORPUS_MAX) {
+		corpus[corpus_count++] = *p;
+		if (!verbose)
+			ksft_print_msg("new %s\n", to_line(p));
+	}
+}
+
+static void replay(const char *path, const struct i915_census *before)
 {
 	FILE *file = fopen(path, "r");
 	struct program p;
@@ -989,16 +1014,15 @@ static void replay(const char *path, unsigned int times)
 
 	if (!file)
 		ksft_exit_fail_msg("%s: %s\n", path, strerror(errno));
-	for (; times; times--) {
-		rewind(file);
-		while (fgets(line, sizeof(line), file)) {
-			memset(&p, 0, sizeof(p));
-			if (!from_line(line, &p))
-				continue;
-			if (verbose)
-				ksft_print_msg("%s\n", to_line(&p));
-			run(&p);
-		}
+	while (fgets(line, sizeof(line), file)) {
+		memset(&p, 0, sizeof(p));
+		if (!from_line(line, &p))
+			continue;
+		if (verbose)
+			ksft_print_msg("%s\n", to_line(&p));
+		try_program(&p);
+		if (history_count == HISTORY)
+			check_left_behind(before);
 	}
 	fclose(file);
 }
@@ -1011,17 +1035,12 @@ static void fuzz(double seconds, const struct i915_census *before)
 
 	while (now() - start < seconds) {
 		next_program(&p);
-		if (run(&p) && corpus_count < CORPUS_MAX) {
-			corpus[corpus_count++] = p;
-			ksft_print_msg("new %s\n", to_line(&p));
-		}
+		try_program(&p);
 		if (now() - report >= 10) {
 			report = now();
-			ksft_print_msg("%.0f s: %u programs, %u kept, %u places, %u steps\n",
-				       report - start, executed, corpus_count, pcs_count,
-				       edges_count);
+			ksft_print_msg("%.0f s: %u slow, %s\n", report - start, slow, counts());
 		}
-		if (now() - census >= CENSUS_SECONDS || history_count >= HISTORY) {
+		if (now() - census >= CENSUS_SECONDS || history_count == HISTORY) {
 			check_left_behind(before);
 			census = now();
 		}
@@ -1032,12 +1051,11 @@ int main(int argc, char *argv[])
 {
 	unsigned long seed = time(NULL), i;
 	double seconds = 600;
-	unsigned int times = 1;
 	const char *file = NULL;
 	struct i915_census before;
 	int opt, err;
 
-	while ((opt = getopt(argc, argv, "r:s:t:n:v")) != -1) {
+	while ((opt = getopt(argc, argv, "r:s:t:v")) != -1) {
 		switch (opt) {
 		case 'r':
 			file = optarg;
@@ -1048,14 +1066,11 @@ int main(int argc, char *argv[])
 		case 't':
 			seconds = strtod(optarg, NULL);
 			break;
-		case 'n':
-			times = strtoul(optarg, NULL, 0);
-			break;
 		case 'v':
 			verbose = true;
 			break;
 		default:
-			printf("usage: %s [-s seed] [-t seconds] [-r file [-n times] [-v]]\n", argv[0]);
+			printf("usage: %s [-s seed] [-t seconds] [-r file] [-v]\n", argv[0]);
 			return KSFT_FAIL;
 		}
 	}
@@ -1069,15 +1084,13 @@ int main(int argc, char *argv[])
 	rnd_state = seed * 0x9e3779b97f4a7c15 + 1;
 	ksft_print_msg("seed %lu\n", seed);
 	if (file)
-		replay(file, times);
-	else
-		fuzz(seconds, &before);
+		replay(file, &before);
+	fuzz(seconds, &before);
 	check_left_behind(&before);
 	for (i = 0; i < PCS_MAX; i++) {
 		if (seen_pcs[i / 8] & 1 << i % 8)
 			printf("# pc %lx\n", i);
 	}
-	ksft_test_result_pass("%u programs, %u kept, %u places, %u steps\n", executed,
-			      corpus_count, pcs_count, edges_count);
+	ksft_test_result_pass("%s\n", counts());
 	ksft_finished();
 }
