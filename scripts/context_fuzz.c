@@ -214,7 +214,7 @@ static void fill_engines(struct memory *m, struct param_arg *param, uint8_t how,
 	param->value = (uintptr_t)&m->map;
 	param->size = sizeof(uint64_t) + count * sizeof(m->map.engines[0]);
 	for (i = 0; i < count; i++)
-		m->map.engines[i] = pick_engine(how % 8 < 2 ? a[7] + i : 0xff);
+		m->map.engines[i] = pick_engine(how % 8 < 2 ? a[7] + i : 0x80);
 	m->balance.base.name = I915_CONTEXT_ENGINES_EXT_LOAD_BALANCE;
 	m->balance.engine_index = a[7] & 0x10 ? a[7] : 0;
 	m->balance.num_siblings = 1 + a[8] % 4;
