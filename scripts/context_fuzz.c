@@ -201,7 +201,7 @@ static unsigned int get_object(const uint8_t *a, unsigned int n)
 
 static struct i915_engine_class_instance pick_engine(uint8_t n)
 {
-	struct i915_engine_class_instance odd = { I915_ENGINE_CLASS_INVALID, n & 0x40 ? n : -2 };
+	struct i915_engine_class_instance odd = { I915_ENGINE_CLASS_INVALID, n & 0x40 ? n : -1 };
 
 	return n & 0x80 ? odd : engines[n % engine_count].id;
 }
