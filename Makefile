@@ -3,6 +3,12 @@
 # Everything that is made goes to build/, which can be deleted at any time; the
 # downloaded kernel and the compiler cache stay in the user's cache folder.
 
+# A kernel of its own, and another seed each time
+ifneq ($(filter fuzz,$(MAKECMDGOALS)),)
+override KERNEL := fuzz
+SEED	?= $(shell date +%s)
+endif
+
 LINUX	?=
 COUNT	?= 10000
 THREADS	?= 2
@@ -20,6 +26,8 @@ TESTS	?=
 IGT	?=
 SUITES	?=
 SEED	?= 1
+SECONDS	?= 600
+REPLAY	?=
 BEFORE	?=
 GEN	?= 12
 GENS	?= 9 11 12
@@ -75,7 +83,7 @@ export CCACHE_NOHASHDIR := 1
 
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
-.PHONY: help run test tree vm refresh check docs mbox kunit mutants coverage kselftest igt clients \
+.PHONY: help run test tree vm refresh check docs mbox kunit mutants coverage kselftest fuzz igt clients \
 	live-selftests bench model-test spin qemu shell deps clean apply-matrix
 
 help:
@@ -85,6 +93,8 @@ help:
 	@echo 'make mutants    does KUnit notice wrong changes to the driver? MUTANTS= names some'
 	@echo 'make coverage   which lines that make and free contexts no test runs'
 	@echo 'make kselftest  the kselftests, in QEMU; KERNEL=debug or KERNEL=kcsan on such a kernel'
+	@echo 'make fuzz       the ioctls of contexts, vms and execbuf at random, under KASAN, led by what'
+	@echo '                they reach: SECONDS=$(SECONDS), SEED=; REPLAY=file first runs what a log has'
 	@echo 'make igt        the tests of contexts of IGT, unmodified; TESTS= is a regular'
 	@echo '                expression of which, or fast; IGT= a build of your own; KERNEL=debug'
 	@echo 'make live-selftests'
@@ -118,7 +128,7 @@ help:
 
 # Targets that use the kernel's own make, which takes no blanks and colons in its path,
 # nor vmtest commas, and the others that write to build/: one at a time, see scripts/lock.
-BUILDS	:= run test kunit mutants coverage kselftest igt live-selftests clients bench model-test shell docs \
+BUILDS	:= run test kunit mutants coverage kselftest fuzz igt live-selftests clients bench model-test shell docs \
 	   $(if $(PARTS),$(if $(filter build sparse,$(PARTS)),check),check)
 comma	:= ,
 ODD	:= $(word 2,$(subst :, ,$(subst $(comma), ,x$(CURDIR)x)))
@@ -169,6 +179,9 @@ kselftest: vm
 		tee '$(RESULTS)/kselftest.tap' || failed=1; \
 	scripts/junit '$(RESULTS)' || failed=1; \
 	exit $$failed
+
+fuzz: vm
+	@SECONDS='$(SECONDS)' SEED='$(SEED)' REPLAY='$(REPLAY)' scripts/fuzz '$(VM)' '$(RESULTS)'
 
 model-test: vm
 	@GEN='$(GENS)' scripts/model-test '$(VM)' '$(RESULTS)'
