@@ -4,11 +4,12 @@
  * which lock, on a mock device.
  */
 
+#include <kunit/static_stub.h>
+
 #include <linux/delay.h>
 #include <linux/irq_work.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
-#include <linux/ktime.h>
 #include <linux/moduleparam.h>
 #include <linux/prandom.h>
 #include <linux/tracepoint.h>
@@ -22,19 +23,28 @@ static unsigned int seed;
 module_param(seed, uint, 0444);
 MODULE_PARM_DESC(seed, "for the choices of context_stress (default: 0, a random one, which it prints)");
 
-/*
- * Spins, with the lock held, until somebody else spins on it, or has freed the context
- * without it. Returns true for the former.
- */
-static bool wait_contended(spinlock_t *lock, const struct tracked_context *t)
+static bool free_lock_contended(struct mock_device *mock)
 {
-	ktime_t end = ktime_add_ms(ktime_get(), 10000);
+	return mock->ops->free_lock_contended(mock->i915);
+}
 
-	while (!spin_is_contended(lock) && !tracked_context_is_freed(t) &&
-	       ktime_before(ktime_get(), end))
+static bool contexts_lock_contended(struct mock_device *mock)
+{
+	return spin_is_contended(&mock->i915->gem.contexts.lock);
+}
+
+/*
+ * Spins until the worker waits for the lock, which the caller holds, or has freed
+ * the context without it. Says whether it waits.
+ */
+static bool worker_waits(struct tracked_context *t, bool (*contended)(struct mock_device *mock))
+{
+	const unsigned long end = jiffies + PATIENCE;
+
+	while (!contended(t->mock) && !tracked_context_is_freed(t) && time_before(jiffies, end))
 		cpu_relax();
 
-	return spin_is_contended(lock);
+	return contended(t->mock);
 }
 
 /* Drops the last reference, and says whether this was done where it was to be */
@@ -228,24 +238,22 @@ static void context_one_worker_run_per_batch(struct kunit *test)
 static void context_free_waits_for_free_lock(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
-	spinlock_t *lock = mock->ops->free_lock(mock->i915);
 	struct tracked_context *t;
-	bool came, freed;
+	bool waits, freed;
 
 	need_two_cpus(test);
-	KUNIT_ASSERT_NOT_NULL(test, lock);
 
 	t = tracked_contexts_create(test, 1);
 	tracked_context_close(t);
 	mock->ops->run_worker(mock->i915);
 
-	spin_lock(lock);
+	mock->ops->lock_free(mock->i915);
 	tracked_context_put(t);
-	came = wait_contended(lock, t);
+	waits = worker_waits(t, free_lock_contended);
 	freed = tracked_context_is_freed(t);
-	spin_unlock(lock);
+	mock->ops->unlock_free(mock->i915);
 
-	KUNIT_EXPECT_TRUE_MSG(test, came, "nobody waits for the lock");
+	KUNIT_EXPECT_TRUE_MSG(test, waits, "the worker does not wait for the lock");
 	KUNIT_EXPECT_FALSE(test, freed);
 
 	mock->ops->run_worker(mock->i915);
@@ -369,24 +377,19 @@ static void context_spam_on_blocked_queue(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
 }
 
+/* For what a mock device does at its own end */
+static void stub_gt(struct intel_gt *gt)
+{
+}
+
 struct last_flush {
 	const char *description;
 	void (*flush)(struct mock_device *mock);
 };
 
-static void flush_with_files_open(struct mock_device *mock)
+static void flush_for_removal(struct mock_device *mock)
 {
 	mock->ops->flush(mock->i915);
-}
-
-static void remove_device(struct mock_device *mock)
-{
-	mock->ops->remove(mock->i915);
-}
-
-static void flush_free_list(struct mock_device *mock)
-{
-	mock->ops->free_contexts(mock->i915);
 }
 
 static void flush_by_drain(struct mock_device *mock)
@@ -399,11 +402,22 @@ static void flush_for_suspend(struct mock_device *mock)
 	mock->ops->suspend(mock->i915);
 }
 
+static void flush_by_driver_remove(struct mock_device *mock)
+{
+	mock->ops->driver_remove(mock->i915);
+}
+
+static void flush_by_driver_release(struct mock_device *mock)
+{
+	mock->ops->driver_release(mock->i915);
+}
+
 static const struct last_flush last_flushes[] = {
-	{ .description = "flush", .flush = flush_with_files_open },
-	{ .description = "removal", .flush = remove_device },
+	{ .description = "removal", .flush = flush_for_removal },
 	{ .description = "release", .flush = flush_by_drain },
 	{ .description = "suspend", .flush = flush_for_suspend },
+	{ .description = "driver remove", .flush = flush_by_driver_remove },
+	{ .description = "driver release", .flush = flush_by_driver_release },
 };
 
 KUNIT_ARRAY_PARAM_DESC(last_flush, last_flushes, description);
@@ -426,49 +440,12 @@ static void context_flushed_without_worker(struct kunit *test)
 	mock_device_unblock_queue(mock);
 	KUNIT_EXPECT_EQ(test, mock->freed, 0);
 
+	kunit_activate_static_stub(test, mock->ops->gt_driver_remove, stub_gt);
+	kunit_activate_static_stub(test, mock->ops->gt_driver_release, stub_gt);
 	last_flush->flush(mock);
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
-}
-
-/* A flush in a thread of its own. */
-struct flusher {
-	struct mock_device *mock;
-	void (*flush)(struct mock_device *mock);
-	struct completion done;
-};
-
-static int flusher_fn(void *flusher)
-{
-	struct flusher *f = flusher;
-
-	f->flush(f->mock);
-	kthread_complete_and_exit(&f->done, 0);
-}
-
-static void flusher_wait(void *flusher)
-{
-	struct flusher *f = flusher;
-
-	wait_for_completion(&f->done);
-}
-
-static struct flusher *flusher_start(struct kunit *test,
-				     void (*flush)(struct mock_device *mock))
-{
-	struct task_struct *task;
-	struct flusher *f;
-
-	f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, f);
-
-	f->mock = test->priv;
-	f->flush = flush;
-	init_completion(&f->done);
-	task = kthread_run(flusher_fn, f, "i915-flusher");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, flusher_wait, f), 0);
-
-	return f;
+	kunit_deactivate_static_stub(test, mock->ops->gt_driver_release);
+	kunit_deactivate_static_stub(test, mock->ops->gt_driver_remove);
 }
 
 /* The flush returns when also those are freed that somebody else has taken. */
@@ -476,7 +453,7 @@ static void context_flush_waits_for_consumer(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
 	struct tracked_context *t;
-	struct flusher *f;
+	struct call *f;
 	int i;
 
 	need_two_cpus(test);
@@ -490,10 +467,10 @@ static void context_flush_waits_for_consumer(struct kunit *test)
 	mock_device_unblock_queue(mock);
 	tracked_context_wait_being_freed(test, &t[2]);
 
-	f = flusher_start(test, flush_free_list);
-	KUNIT_EXPECT_FALSE(test, wait_for_completion_timeout(&f->done, HZ / 10));
+	f = call_start_flush(test, mock->ops->free_contexts);
+	KUNIT_EXPECT_FALSE(test, call_wait(f, HZ / 10));
 	tracked_context_let_go(&t[2]);
-	kunit_release_action(test, flusher_wait, f);
+	call_end(test, f);
 	KUNIT_EXPECT_EQ(test, mock->freed, 3);
 }
 
@@ -543,37 +520,44 @@ static struct requeuer *requeuer_start(struct kunit *test)
 	return r;
 }
 
-static const struct last_flush open_flushes[] = {
-	{ .description = "flush", .flush = flush_with_files_open },
-	{ .description = "removal", .flush = remove_device },
+static const struct open_flush {
+	const char *description;
+	bool remove;
+} open_flushes[] = {
+	{ .description = "flush" },
+	{ .description = "driver remove", .remove = true },
 };
 
 KUNIT_ARRAY_PARAM_DESC(open_flush, open_flushes, description);
 
 /*
- * Neither the flush nor the removal of a device with open files waits until the queue
- * is empty, as it need never be, and no context that is closed meanwhile is lost.
+ * The flush of a removal, with files open, ends though the queue never empties
+ * and others go on, and none of the contexts that are closed meanwhile is lost.
  */
 static void context_closed_during_flush(struct kunit *test)
 {
-	const struct last_flush *flush = test->param_value;
+	const struct open_flush *open_flush = test->param_value;
 	struct mock_device *mock = test->priv;
 	struct requeuer *r = requeuer_start(test);
-	struct flusher *f = flusher_start(test, flush->flush);
+	struct call *f;
 	bool done;
 
+	kunit_activate_static_stub(test, mock->ops->gt_driver_remove, stub_gt);
+
+	f = call_start_flush(test, open_flush->remove ? mock->ops->driver_remove :
+							mock->ops->flush);
 	do {
 		tracked_context_destroy(tracked_contexts_create(test, 1));
-		schedule_timeout_uninterruptible(1);
-		done = completion_done(&f->done);
+		done = call_wait(f, 1);
 	} while (!done && time_before(jiffies, r->deadline));
 	KUNIT_EXPECT_TRUE_MSG(test, done, "the flush waits for works that come after it");
 
 	kunit_release_action(test, requeuer_end, r);
-	kunit_release_action(test, flusher_wait, f);
+	call_end(test, f);
 
 	mock->ops->run_worker(mock->i915);
 	KUNIT_EXPECT_EQ_MSG(test, mock->freed, mock->created, "contexts are lost");
+	kunit_deactivate_static_stub(test, mock->ops->gt_driver_remove);
 }
 
 /* The ids end after the contexts; the other way round does not go unnoticed. */
@@ -665,7 +649,7 @@ static void context_free_waits_for_contexts_lock(struct kunit *test)
 	struct mock_device *mock = test->priv;
 	struct i915_gem_contexts *gc = &mock->i915->gem.contexts;
 	struct tracked_context *t;
-	bool came, freed;
+	bool waits, freed;
 
 	need_two_cpus(test);
 
@@ -675,11 +659,11 @@ static void context_free_waits_for_contexts_lock(struct kunit *test)
 
 	spin_lock(&gc->lock);
 	tracked_context_put(t);
-	came = wait_contended(&gc->lock, t);
+	waits = worker_waits(t, contexts_lock_contended);
 	freed = tracked_context_is_freed(t);
 	spin_unlock(&gc->lock);
 
-	KUNIT_EXPECT_TRUE_MSG(test, came, "nobody waits for the lock");
+	KUNIT_EXPECT_TRUE_MSG(test, waits, "the worker does not wait for the lock");
 	KUNIT_EXPECT_FALSE(test, freed);
 
 	mock->ops->run_worker(mock->i915);
@@ -695,8 +679,8 @@ static void context_readable_under_rcu(struct kunit *test)
 	struct mock_device *mock = test->priv;
 	struct drm_i915_private *i915;
 	struct tracked_context *t;
+	unsigned long end;
 	bool freed;
-	ktime_t end;
 
 	/* Else the worker cannot come while this spins */
 	if (!IS_ENABLED(CONFIG_PREEMPT_RCU))
@@ -706,12 +690,12 @@ static void context_readable_under_rcu(struct kunit *test)
 	tracked_context_close(&t[0]);
 	tracked_context_close(&t[1]);
 
-	end = ktime_add_ms(ktime_get(), 10000);
+	end = jiffies + PATIENCE;
 	rcu_read_lock();
 	tracked_context_put(&t[0]);
 	tracked_context_put(&t[1]);
 	while (!(tracked_context_is_freed(&t[0]) && tracked_context_is_freed(&t[1])) &&
-	       ktime_before(ktime_get(), end))
+	       time_before(jiffies, end))
 		cpu_relax();
 	freed = tracked_context_is_freed(&t[0]);
 	i915 = READ_ONCE(t[0].ctx->i915);
@@ -816,8 +800,9 @@ static void context_stress(struct kunit *test)
 	WRITE_ONCE(end, true);
 	wait_for_completion(&flusher.done);
 
-	/* A flush would free also what the worker was never queued for */
-	mock_device_settle(mock);
+	/* A flush by itself would also free what the worker was not queued for */
+	KUNIT_EXPECT_TRUE(test, mock_device_wait_freed(mock));
+	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, mock->freed, total);
 }
 
