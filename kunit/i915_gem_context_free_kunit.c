@@ -107,9 +107,10 @@ static bool put_in_hardirq(struct tracked_context *t)
 
 static bool put_with_irqs_off(struct tracked_context *t)
 {
-	static DEFINE_SPINLOCK(lock);
 	unsigned long flags;
+	spinlock_t lock; /* only for its interrupts off */
 
+	spin_lock_init(&lock);
 	spin_lock_irqsave(&lock, flags);
 	tracked_context_put(t);
 	spin_unlock_irqrestore(&lock, flags);

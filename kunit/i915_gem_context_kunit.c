@@ -1199,25 +1199,27 @@ static void context_created_among_guesses(struct kunit *test)
 	expect_same(test, "after both were destroyed", &before, &after);
 }
 
-#if IS_ENABLED(CONFIG_KRETPROBES) && IS_ENABLED(CONFIG_FAILSLAB)
 /* Fails the nth allocation of a task, and all that follow. */
-static struct {
+struct failing {
+	struct kretprobe probe;
 	struct task_struct *task;
 	unsigned int nth, seen;
-} failing;
+};
 
+#if IS_ENABLED(CONFIG_KRETPROBES) && IS_ENABLED(CONFIG_FAILSLAB)
 static int failing_entry(struct kretprobe_instance *ri, struct pt_regs *regs)
 {
+	struct failing *failing = container_of(get_kretprobe(ri), typeof(*failing), probe);
 	const gfp_t gfp = (__force gfp_t)regs_get_kernel_argument(regs, 1);
 
-	if (current != READ_ONCE(failing.task))
+	if (current != READ_ONCE(failing->task))
 		return 1;
 
 	/* Interrupts, object debugging, and what a free may allocate for itself */
 	if (gfp & (__GFP_NOFAIL | __GFP_HIGH) || !(gfp & __GFP_RECLAIM))
 		return 1;
 
-	return ++failing.seen < failing.nth;
+	return ++failing->seen < failing->nth;
 }
 
 static int failing_return(struct kretprobe_instance *ri, struct pt_regs *regs)
@@ -1227,50 +1229,58 @@ static int failing_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 	return 0;
 }
 
-static struct kretprobe failing_probe = {
-	.kp.symbol_name = "should_failslab",
-	.entry_handler = failing_entry,
-	.handler = failing_return,
-};
-
-static void unregister_failing_probe(void *unused)
+static void failing_unregister(void *data)
 {
-	unregister_kretprobe(&failing_probe);
-	/* For the next register_kretprobe(), which does not take used ones */
-	memset(&failing_probe.kp, 0, sizeof(failing_probe.kp));
-	failing_probe.kp.symbol_name = "should_failslab";
+	struct failing *failing = data;
+
+	unregister_kretprobe(&failing->probe);
 }
 
-static void failing_start(unsigned int nth)
+static struct failing *failing_register(struct kunit *test)
 {
-	failing.nth = nth;
-	failing.seen = 0;
-	WRITE_ONCE(failing.task, current);
+	struct failing *failing;
+
+	failing = kunit_kzalloc(test, sizeof(*failing), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, failing);
+
+	failing->probe.kp.symbol_name = "should_failslab";
+	failing->probe.entry_handler = failing_entry;
+	failing->probe.handler = failing_return;
+	KUNIT_ASSERT_EQ(test, register_kretprobe(&failing->probe), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, failing_unregister, failing), 0);
+
+	return failing;
+}
+#else
+static struct failing *failing_register(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
+}
+#endif
+
+static void failing_start(struct failing *failing, unsigned int nth)
+{
+	failing->nth = nth;
+	failing->seen = 0;
+	WRITE_ONCE(failing->task, current);
 }
 
 /* Says whether an allocation has failed. */
-static bool failing_stop(void)
+static bool failing_stop(struct failing *failing)
 {
-	WRITE_ONCE(failing.task, NULL);
+	WRITE_ONCE(failing->task, NULL);
 
-	return failing.seen >= failing.nth;
-}
-
-static void failing_probe_register(struct kunit *test)
-{
-	KUNIT_ASSERT_EQ(test, register_kretprobe(&failing_probe), 0);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, unregister_failing_probe, NULL), 0);
+	return failing->seen >= failing->nth;
 }
 
 /* Stale contexts are freed before memory is asked for, even if there is none. */
 static void context_reaped_before_allocation(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
+	struct failing *failing = failing_register(test);
 	struct mock_device *mock = test->priv;
 	u32 id[3];
 	int err, i;
-
-	failing_probe_register(test);
 
 	for (i = 0; i < 2; i++) {
 		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[i]), 0);
@@ -1282,21 +1292,21 @@ static void context_reaped_before_allocation(struct kunit *test)
 
 	if (made_by_first_use(test)) {
 		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[2]), 0);
-		failing_start(1);
+		failing_start(failing, 1);
 		err = use_context(client, id[2]);
 	} else {
 		/* The first allocation is that of the proto-context */
-		failing_start(2);
+		failing_start(failing, 2);
 		err = create_context(client, 0, &id[2]);
 	}
-	KUNIT_EXPECT_TRUE(test, failing_stop());
+	KUNIT_EXPECT_TRUE(test, failing_stop(failing));
 	KUNIT_EXPECT_EQ(test, err, -ENOMEM);
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
 /* Says how many allocations it took for the creation not to fail any more. */
-static unsigned int fail_creations(struct kunit *test, struct mock_client *client,
-				   u32 vm_id, u64 extensions)
+static unsigned int fail_creations(struct kunit *test, struct failing *failing,
+				   struct mock_client *client, u32 vm_id, u64 extensions)
 {
 	const struct census before = take_census(client, vm_id);
 	unsigned int made, used;
@@ -1307,9 +1317,9 @@ static unsigned int fail_creations(struct kunit *test, struct mock_client *clien
 	int err;
 
 	for (made = 1, failed = true; failed; made++) {
-		failing_start(made);
+		failing_start(failing, made);
 		err = create_context(client, extensions, &id);
-		failed = failing_stop();
+		failed = failing_stop(failing);
 
 		snprintf(when, sizeof(when), "create, allocation %u", made);
 		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
@@ -1322,9 +1332,9 @@ static unsigned int fail_creations(struct kunit *test, struct mock_client *clien
 
 	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
 	for (used = 1, failed = true; failed; used++) {
-		failing_start(used);
+		failing_start(failing, used);
 		err = use_context(client, id);
-		failed = failing_stop();
+		failed = failing_stop(failing);
 
 		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
 				      "use, allocation %u: %d", used, err);
@@ -1343,17 +1353,16 @@ static unsigned int fail_creations(struct kunit *test, struct mock_client *clien
 static void context_creation_fails(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
+	struct failing *failing = failing_register(test);
 	const u32 vm_id = create_vm(test, client);
 
-	failing_probe_register(test);
-
 	/* With a vm and an engine map, and with those that the driver makes */
-	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id,
+	KUNIT_EXPECT_GT(test, fail_creations(test, failing, client, vm_id,
 					     build_extensions(test, vm_id)), 8);
-	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id, 0), 8);
+	KUNIT_EXPECT_GT(test, fail_creations(test, failing, client, vm_id, 0), 8);
 
 	allow_parallel(client);
-	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id,
+	KUNIT_EXPECT_GT(test, fail_creations(test, failing, client, vm_id,
 					     build_extensions_for(test, vm_id, FIRST_PARALLEL)), 8);
 }
 
@@ -1361,6 +1370,7 @@ static void context_creation_fails(struct kunit *test)
 static void context_file_fails(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
+	struct failing *failing = failing_register(test);
 	struct mock_device *mock = test->priv;
 	struct census before, after;
 	unsigned int opened, made;
@@ -1368,13 +1378,12 @@ static void context_file_fails(struct kunit *test)
 	bool failed;
 	int err;
 
-	failing_probe_register(test);
 	before = take_census(client, 0);
 
 	for (opened = 1, failed = true; failed; opened++) {
-		failing_start(opened);
+		failing_start(failing, opened);
 		filp = mock_drm_getfile(mock->i915->drm.primary, O_RDWR);
-		failed = failing_stop();
+		failed = failing_stop(failing);
 		err = PTR_ERR_OR_ZERO(filp);
 
 		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
@@ -1387,9 +1396,9 @@ static void context_file_fails(struct kunit *test)
 	for (made = 1, failed = true; failed; made++) {
 		struct drm_i915_gem_vm_control args = {};
 
-		failing_start(made);
+		failing_start(failing, made);
 		err = vm_create(client, &args);
-		failed = failing_stop();
+		failed = failing_stop(failing);
 
 		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
 				      "vm, allocation %u: %d", made, err);
@@ -1410,6 +1419,7 @@ static void context_freed_after_requests_without_memory(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
 	const u64 extensions = build_extensions_for(test, 0, SECOND_THE_SAME);
+	struct failing *failing = failing_register(test);
 	struct mock_device *mock = test->priv;
 	struct i915_gem_context *ctx;
 	struct census before, after;
@@ -1417,7 +1427,6 @@ static void context_freed_after_requests_without_memory(struct kunit *test)
 	int err, i;
 	u32 id;
 
-	failing_probe_register(test);
 	before = take_census(client, 0);
 
 	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
@@ -1430,9 +1439,9 @@ static void context_freed_after_requests_without_memory(struct kunit *test)
 	for (i = 0; i < 2; i++)
 		KUNIT_EXPECT_EQ(test, mock->ops->submit(ctx, i, fence, 0), 0);
 
-	failing_start(1);
+	failing_start(failing, 1);
 	err = destroy_context(client, id);
-	failing_stop();
+	failing_stop(failing);
 	KUNIT_EXPECT_EQ(test, err, 0);
 
 	mock->ops->flush(mock->i915);
@@ -1443,77 +1452,53 @@ static void context_freed_after_requests_without_memory(struct kunit *test)
 	after = complete_requests(client, &before);
 	expect_same(test, "after the requests", &before, &after);
 }
-#else
-static void context_reaped_before_allocation(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
-}
 
-static void context_creation_fails(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
-}
-
-static void context_file_fails(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
-}
-
-static void context_freed_after_requests_without_memory(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
-}
-
-#endif
-
-#if IS_ENABLED(CONFIG_KPROBES)
-/* What a vm has when it is given an id in this array. */
-static struct {
+/* Sees what the vm has that is given an id in this array. */
+struct publish {
+	struct kprobe probe;
 	struct xarray *vm_xa;
-	struct drm_i915_file_private *client;
-} published;
+	struct drm_i915_file_private *fpriv;
+};
 
 static int publish_entry(struct kprobe *probe, struct pt_regs *regs)
 {
+	struct publish *publish = container_of(probe, typeof(*publish), probe);
 	struct i915_address_space *vm = (void *)regs_get_kernel_argument(regs, 2);
 
-	if ((void *)regs_get_kernel_argument(regs, 0) == published.vm_xa)
-		published.client = vm->fpriv;
+	if ((void *)regs_get_kernel_argument(regs, 0) == publish->vm_xa)
+		publish->fpriv = vm->fpriv;
 
 	return 0;
 }
 
-static struct kprobe publish_probe;
-
-static void unregister_publish_probe(void *unused)
+static void publish_unregister(void *data)
 {
-	unregister_kprobe(&publish_probe);
+	struct publish *publish = data;
+
+	unregister_kprobe(&publish->probe);
 }
 
 /* A vm is complete when it gets its id, by which another thread can destroy it. */
 static void context_vm_complete_with_its_id(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
+	struct publish *publish;
 
-	published.vm_xa = &client_fpriv(client)->vm_xa;
-	published.client = NULL;
-	/* Made anew, as a used one is not taken */
-	publish_probe = (struct kprobe) {
-		.symbol_name = "__xa_alloc",
-		.pre_handler = publish_entry,
-	};
-	KUNIT_ASSERT_EQ(test, register_kprobe(&publish_probe), 0);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, unregister_publish_probe, NULL), 0);
+	if (!IS_ENABLED(CONFIG_KPROBES))
+		kunit_skip(test, "needs CONFIG_KPROBES");
+
+	publish = kunit_kzalloc(test, sizeof(*publish), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, publish);
+
+	publish->vm_xa = &client_fpriv(client)->vm_xa;
+	publish->probe.symbol_name = "__xa_alloc";
+	publish->probe.pre_handler = publish_entry;
+	KUNIT_ASSERT_EQ(test, register_kprobe(&publish->probe), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, publish_unregister, publish), 0);
 
 	KUNIT_EXPECT_EQ(test, destroy_vm(client, create_vm(test, client)), 0);
-	KUNIT_EXPECT_PTR_EQ(test, published.client, client_fpriv(client));
+	KUNIT_EXPECT_PTR_EQ(test, publish->fpriv, client_fpriv(client));
 }
-#else
-static void context_vm_complete_with_its_id(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_KPROBES");
-}
-#endif
 
 static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_all_comes_back, creation_path_gen_params),
