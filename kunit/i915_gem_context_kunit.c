@@ -4,8 +4,6 @@
  * and references, on a mock device for each of the two ways of making a context.
  */
 
-#include <kunit/static_stub.h>
-
 #include <linux/dma-fence.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -356,18 +354,13 @@ static void context_listed_until_freed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, list_count_nodes(list), 1);
 }
 
-static void stub_gt_driver_release(struct intel_gt *gt)
-{
-}
-
 /* The release of the device warns of a context that is left, and only then. */
 static void context_left_by_driver_release(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = test->priv;
 
-	/* For what a mock device does at its own end */
-	kunit_activate_static_stub(test, mock->ops->gt_driver_release, stub_gt_driver_release);
+	mock_device_stub_gt(test);
 
 	/* That of the file */
 	KUNIT_EXPECT_EQ(test, list_count_nodes(&mock->i915->gem.contexts.list), 1);
@@ -380,8 +373,6 @@ static void context_left_by_driver_release(struct kunit *test)
 		mock->ops->driver_release(mock->i915);
 		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 0);
 	}
-
-	kunit_deactivate_static_stub(test, mock->ops->gt_driver_release);
 }
 
 /* The counters of debugfs count each context once, and show the most that waited. */
@@ -508,7 +499,6 @@ static void context_forgets_objects(struct kunit *test)
 	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = test->priv;
 	struct drm_device *drm = &mock->i915->drm;
-	struct drm_i915_gem_create create = { .size = PAGE_SIZE };
 	struct drm_i915_gem_exec_object2 objects[2] = {};
 	struct drm_i915_gem_execbuffer2 exec = { .buffer_count = ARRAY_SIZE(objects) };
 	struct drm_i915_gem_object *obj;
@@ -520,9 +510,8 @@ static void context_forgets_objects(struct kunit *test)
 	before = take_census(client, 0);
 
 	/* One object with two handles, the second is that of the batch */
-	KUNIT_ASSERT_EQ(test, mock->ops->gem_create(drm, &create, client->file), 0);
-	objects[0].handle = create.handle;
-	obj = to_intel_bo(drm_gem_object_lookup(client->file, create.handle));
+	KUNIT_ASSERT_EQ(test, create_object(client, &objects[0].handle), 0);
+	obj = to_intel_bo(drm_gem_object_lookup(client->file, objects[0].handle));
 	KUNIT_ASSERT_NOT_NULL(test, obj);
 	KUNIT_ASSERT_EQ(test, drm_gem_handle_create(client->file, &obj->base,
 						    &objects[1].handle), 0);
@@ -735,6 +724,17 @@ static void context_parallel_engine_size(struct kunit *test)
 	guc->fw.__status = status;
 }
 
+/* A fence that the test signals, and puts. */
+static struct dma_fence *create_fence(struct kunit *test)
+{
+	struct dma_fence *fence = kzalloc_obj(*fence);
+
+	KUNIT_ASSERT_NOT_NULL(test, fence);
+	dma_fence_init(fence, &test_fence_ops, NULL, dma_fence_context_alloc(1), 1);
+
+	return fence;
+}
+
 static struct intel_context *get_engine(struct i915_gem_context *ctx, unsigned int engine)
 {
 	/* The map changes only when the context is closed */
@@ -789,9 +789,7 @@ static void context_closes_children(struct kunit *test)
 		clear_bit(UCONTEXT_PERSISTENCE, &ctx->user_flags);
 
 	/* The request of the last child keeps the context from being freed */
-	fence = kzalloc_obj(*fence);
-	KUNIT_ASSERT_NOT_NULL(test, fence);
-	dma_fence_init(fence, &test_fence_ops, NULL, dma_fence_context_alloc(1), 1);
+	fence = create_fence(test);
 	KUNIT_EXPECT_EQ(test, mock->ops->submit(ctx, 0, fence, 0), 0);
 
 	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
@@ -1079,12 +1077,8 @@ static void context_exec_on_closed_child(struct kunit *test)
 	allow_parallel(client);
 	before = take_census(client, 0);
 
-	for (i = 0; i < ARRAY_SIZE(batches); i++) {
-		struct drm_i915_gem_create create = { .size = PAGE_SIZE };
-
-		KUNIT_ASSERT_EQ(test, mock->ops->gem_create(drm, &create, client->file), 0);
-		batches[i].handle = create.handle;
-	}
+	for (i = 0; i < ARRAY_SIZE(batches); i++)
+		KUNIT_ASSERT_EQ(test, create_object(client, &batches[i].handle), 0);
 	exec.buffers_ptr = map_user_page(test);
 	KUNIT_ASSERT_EQ(test, copy_to_user(u64_to_user_ptr(exec.buffers_ptr), batches,
 					   sizeof(batches)), 0);
@@ -1433,9 +1427,7 @@ static void context_freed_after_requests_without_memory(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
 	ctx = find_context(client, id);
 
-	fence = kzalloc_obj(*fence);
-	KUNIT_ASSERT_NOT_NULL(test, fence);
-	dma_fence_init(fence, &test_fence_ops, NULL, dma_fence_context_alloc(1), 1);
+	fence = create_fence(test);
 	for (i = 0; i < 2; i++)
 		KUNIT_EXPECT_EQ(test, mock->ops->submit(ctx, i, fence, 0), 0);
 

@@ -6,9 +6,11 @@
  * syncobj, and that to its fence, serves as one.
  */
 
+#include <kunit/static_stub.h>
+
 #include <linux/debug_locks.h>
+#include <linux/jiffies.h>
 #include <linux/kthread.h>
-#include <linux/ktime.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 
@@ -22,15 +24,8 @@
 
 #include "i915_gem_context_mock.h"
 
-#define PATIENCE_MS	(PATIENCE * MSEC_PER_SEC / HZ)
-
-static const struct intel_device_info mock_info = {
-	.__runtime.graphics.ip.ver = 12,
-	.__runtime.page_sizes = I915_GTT_PAGE_SIZE_4K,
-	.memory_regions = BIT(INTEL_REGION_SMEM),
-	.platform_engine_mask = BIT(RCS0),
-	.max_pat_index = 3,
-};
+/* Without page tables, a context is all that there is to free */
+static const struct intel_device_info mock_info = MOCK_DEVICE_INFO(12, INTEL_PPGTT_NONE);
 
 /**
  * mock_device_test_release - for &drm_driver.release of mock devices
@@ -237,6 +232,27 @@ bool mock_device_wait_freed(struct mock_device *mock)
 	} while (time_before(jiffies, end));
 
 	return mock->ops->all_freed(mock->i915);
+}
+
+static void stub_gt(struct intel_gt *gt)
+{
+}
+
+/**
+ * mock_device_stub_gt - have driver remove and release leave the GT alone
+ * @test: the test
+ *
+ * A mock device calls intel_gt_driver_remove() when it is destroyed, and does not have
+ * what intel_gt_driver_release() releases. In effect until the end of the test.
+ *
+ * Context: Process context, the thread of the test.
+ */
+void mock_device_stub_gt(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+
+	kunit_activate_static_stub(test, mock->ops->gt_driver_remove, stub_gt);
+	kunit_activate_static_stub(test, mock->ops->gt_driver_release, stub_gt);
 }
 
 static int call_thread(void *data)
@@ -528,10 +544,10 @@ bool tracked_context_is_freed(const struct tracked_context *t)
  */
 void tracked_context_hold(struct tracked_context *t)
 {
-	ktime_t end = ktime_add_ms(ktime_get(), PATIENCE_MS);
+	const unsigned long end = jiffies + PATIENCE;
 
 	WRITE_ONCE(t->being_freed, true);
-	while (!READ_ONCE(t->let_go) && ktime_before(ktime_get(), end))
+	while (!READ_ONCE(t->let_go) && time_before(jiffies, end))
 		cpu_relax();
 }
 
@@ -544,9 +560,9 @@ void tracked_context_hold(struct tracked_context *t)
  */
 void tracked_context_wait_being_freed(struct kunit *test, struct tracked_context *t)
 {
-	ktime_t end = ktime_add_ms(ktime_get(), PATIENCE_MS);
+	const unsigned long end = jiffies + PATIENCE;
 
-	while (!READ_ONCE(t->being_freed) && ktime_before(ktime_get(), end))
+	while (!READ_ONCE(t->being_freed) && time_before(jiffies, end))
 		cpu_relax();
 	KUNIT_ASSERT_TRUE_MSG(test, READ_ONCE(t->being_freed), "nobody frees the context");
 }

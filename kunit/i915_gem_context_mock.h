@@ -104,11 +104,10 @@ struct tracked_context {
 	bool let_go;
 };
 
-/* A device with page tables, whose contexts are made by the first use, or from 13 at once */
-#define MOCK_CLIENT_INFO(ver_) { \
+#define MOCK_DEVICE_INFO(ver_, ppgtt_type_) { \
 	.__runtime.graphics.ip.ver = (ver_), \
 	.__runtime.page_sizes = I915_GTT_PAGE_SIZE_4K, \
-	.__runtime.ppgtt_type = INTEL_PPGTT_FULL, \
+	.__runtime.ppgtt_type = (ppgtt_type_), \
 	.__runtime.ppgtt_size = 48, \
 	.memory_regions = BIT(INTEL_REGION_SMEM), \
 	.platform_engine_mask = BIT(RCS0), \
@@ -121,6 +120,9 @@ struct tracked_context {
 		[I915_CACHE_WT]     = 3, \
 	}, \
 }
+
+/* Up to 12 the first use creates a context, from 13 on GEM_CONTEXT_CREATE does */
+#define MOCK_CLIENT_INFO(ver_) MOCK_DEVICE_INFO(ver_, INTEL_PPGTT_FULL)
 
 /**
  * struct mock_client - an open file of a mock device, by which ioctls are called
@@ -146,6 +148,7 @@ void mock_device_test_release(struct drm_device *drm);
 void mock_device_block_queue(struct mock_device *mock);
 void mock_device_unblock_queue(struct mock_device *mock);
 bool mock_device_wait_freed(struct mock_device *mock);
+void mock_device_stub_gt(struct kunit *test);
 
 /**
  * struct call - a call in a thread of its own, see call_start()
@@ -266,6 +269,17 @@ static inline int destroy_vm(struct mock_client *client, u32 id)
 	struct drm_i915_gem_vm_control args = { .vm_id = id };
 
 	return client->mock->ops->vm_destroy(&client->mock->i915->drm, &args, client->file);
+}
+
+static inline int create_object(struct mock_client *client, u32 *handle)
+{
+	struct drm_i915_gem_create args = { .size = PAGE_SIZE };
+	int err;
+
+	err = client->mock->ops->gem_create(&client->mock->i915->drm, &args, client->file);
+	*handle = args.handle;
+
+	return err;
 }
 
 static inline struct i915_gem_context *find_context(struct mock_client *client, u32 id)

@@ -117,17 +117,6 @@ static void vms_bounded_by_creations(struct kunit *test)
 	mock_device_unblock_queue(client->mock);
 }
 
-static int create_object(struct mock_client *client, u32 *handle)
-{
-	struct drm_i915_gem_create args = { .size = PAGE_SIZE };
-	int err;
-
-	err = client->mock->ops->gem_create(&client->mock->i915->drm, &args, client->file);
-	*handle = args.handle;
-
-	return err;
-}
-
 /* What frees a little before it creates something */
 struct creation {
 	const char *description;
@@ -918,8 +907,6 @@ static void creation_retires_idle_timelines(struct kunit *test)
 		KUNIT_EXPECT_GT(test, slept, 0);
 	KUNIT_EXPECT_EQ(test, mock->retired, limit->retired);
 	atomic_set(closed, 0);
-
-	kunit_deactivate_static_stub(test, mock->ops->retire_idle);
 }
 
 /*
