@@ -36,7 +36,7 @@ static bool worker_waits(struct tracked_context *t, spinlock_t *lock)
 	return spin_is_contended(lock);
 }
 
-/* Drops the last reference, and says whether this was done where it was to be */
+/* Drops the last reference. Returns true if that was done in the intended context. */
 struct last_put {
 	const char *description;
 	bool (*put)(struct tracked_context *t);
@@ -141,7 +141,7 @@ static const struct last_put last_puts[] = {
 
 KUNIT_ARRAY_PARAM_DESC(last_put, last_puts, description);
 
-/* The last put may come from anywhere: it frees nothing, the worker does. */
+/* The last put may be done in any context. It frees nothing: the worker does. */
 static void context_put_frees_nothing(struct kunit *test)
 {
 	const struct last_put *last_put = test->param_value;
@@ -176,12 +176,12 @@ static void context_put_by_a_free(struct kunit *test)
 
 	mock->ops->run_worker(mock->i915);
 	mock->ops->run_worker(mock->i915);
-	/* Not the other way round, as the put did not free it */
+	/* In this order, as the put freed nothing */
 	KUNIT_EXPECT_EQ(test, t[0].freed, 1);
 	KUNIT_EXPECT_EQ(test, t[1].freed, 2);
 }
 
-/* Of the puts that come before the worker runs, only the first queues it. */
+/* Of the puts before the worker runs, only the first queues it. */
 static void context_first_put_queues_worker(struct kunit *test)
 {
 	const unsigned int count = 16;
@@ -192,7 +192,7 @@ static void context_first_put_queues_worker(struct kunit *test)
 	mock_device_block_queue(mock);
 	for (i = 0; i < count; i++) {
 		tracked_context_destroy(&t[i]);
-		/* For the next to queue it again, if it does */
+		/* So that the next put would queue it again, if it did */
 		queued += mock->ops->cancel_worker(t[i].ctx);
 	}
 	mock_device_unblock_queue(mock);
@@ -202,7 +202,7 @@ static void context_first_put_queues_worker(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
 }
 
-/* One run of the worker frees all that was released before it came to run. */
+/* One run of the worker frees all contexts that were released before. */
 static void context_one_worker_run_per_batch(struct kunit *test)
 {
 	const unsigned int count = 16;
@@ -252,7 +252,7 @@ static void context_free_waits_for_free_lock(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, tracked_context_is_freed(t));
 }
 
-/* A flush waits for whoever frees: the worker, a creation or another flush. */
+/* A flush waits for every consumer: the worker, a creation or another flush. */
 static void context_freed_where_flush_waits(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
@@ -277,7 +277,7 @@ static void context_freed_where_flush_waits(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->freed_unseen, 0);
 }
 
-/* A creation does not wait for somebody who is freeing a context: it frees others. */
+/* A creation does not wait for a consumer that is freeing a context. It frees others. */
 static void context_creation_never_waits(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
@@ -328,7 +328,7 @@ static void context_reaped_by_creation(struct kunit *test)
 	}
 }
 
-/* An id that a stale context holds is free for the context that is made next. */
+/* The next context that is created gets the id of a stale one. */
 static void context_ids_reused_on_blocked_queue(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
@@ -340,7 +340,7 @@ static void context_ids_reused_on_blocked_queue(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fresh->hw_id, t[1].hw_id);
 }
 
-/* With the workqueue blocked, contexts that come and go leave no backlog. */
+/* With the workqueue blocked, creating and destroying contexts leaves no backlog. */
 static void context_spam_on_blocked_queue(struct kunit *test)
 {
 	const unsigned int count = 2000;
@@ -431,7 +431,7 @@ static void context_flushed_without_worker(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
 }
 
-/* The flush returns when also those are freed that somebody else has taken. */
+/* A flush also waits for contexts that another consumer took off the list. */
 static void context_flush_waits_for_consumer(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
@@ -458,8 +458,8 @@ static void context_flush_waits_for_consumer(struct kunit *test)
 }
 
 /*
- * A work item that lets others have their turn, but does not leave the queue. Before
- * a drain, which the test may end with, waits for it for ever, it gives up.
+ * A work item that requeues itself, so that the queue is never empty. It gives up after
+ * a while, as a drain at the end of the test would wait for it forever.
  */
 struct requeuer {
 	struct work_struct work;
@@ -514,8 +514,8 @@ static const struct open_flush {
 KUNIT_ARRAY_PARAM_DESC(open_flush, open_flushes, description);
 
 /*
- * The flush of a removal, with files open, ends though the queue never empties
- * and others go on, and none of the contexts that are closed meanwhile is lost.
+ * With files open, a flush and driver remove return even if the queue never empties,
+ * and no context that is closed meanwhile is lost.
  */
 static void context_closed_during_flush(struct kunit *test)
 {
@@ -541,7 +541,7 @@ static void context_closed_during_flush(struct kunit *test)
 	KUNIT_EXPECT_EQ_MSG(test, mock->freed, mock->created, "contexts are lost");
 }
 
-/* The ids end after the contexts; the other way round does not go unnoticed. */
+/* Contexts are freed before their ids are destroyed. The reverse order warns. */
 static void context_freed_before_ids_end(struct kunit *test)
 {
 	const unsigned int count = 4;
@@ -549,7 +549,7 @@ static void context_freed_before_ids_end(struct kunit *test)
 	struct tracked_context *t = tracked_contexts_create(test, 2 * count);
 	unsigned int i;
 
-	/* Like the driver's release: flush, then nothing may be left, then the ids */
+	/* As driver release does: flush, check that nothing is left, destroy the ids */
 	for (i = 0; i < count; i++)
 		tracked_context_destroy(&t[i]);
 	mock->ops->drain(mock->i915);
@@ -587,18 +587,18 @@ static void count_free(void *data, struct i915_gem_context *ctx)
 {
 	struct free_probe *probe = data;
 
-	/* Of which device the context is, the tracepoint does not care */
+	/* The tracepoint fires for contexts of all devices */
 	if (ctx->i915 != probe->mock->i915)
 		return;
 
 	probe->ctx = ctx;
 	probe->task = current;
 	probe->count++;
-	/* Once the worker is to come, ctx is not the caller's any more */
+	/* Once the worker is queued, ctx may be freed */
 	probe->queued = probe->mock->ops->cancel_worker(ctx);
 }
 
-/* The tracepoint i915_context_free tells of the last put, not of the free. */
+/* The tracepoint i915_context_free fires at the last put, not at the free. */
 static void context_traced_at_last_put(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
@@ -652,8 +652,8 @@ static void context_free_waits_for_contexts_lock(struct kunit *test)
 }
 
 /*
- * What an RCU reader has found stays readable until its critical section ends. It
- * takes SLUB_DEBUG_ON, which poisons what is freed, or KASAN to notice if it does not.
+ * A context that an RCU reader has found stays readable until the end of the critical
+ * section. Only SLUB_DEBUG_ON, which poisons freed memory, or KASAN notice if it does not.
  */
 static void context_readable_under_rcu(struct kunit *test)
 {
@@ -663,7 +663,7 @@ static void context_readable_under_rcu(struct kunit *test)
 	unsigned long end;
 	bool freed;
 
-	/* Else the worker cannot come while this spins */
+	/* Otherwise the worker cannot run while this spins */
 	if (!IS_ENABLED(CONFIG_PREEMPT_RCU))
 		need_two_cpus(test);
 
@@ -682,7 +682,7 @@ static void context_readable_under_rcu(struct kunit *test)
 	i915 = READ_ONCE(t[0].ctx->i915);
 	rcu_read_unlock();
 
-	KUNIT_EXPECT_TRUE_MSG(test, freed, "the worker did not come");
+	KUNIT_EXPECT_TRUE_MSG(test, freed, "the worker did not run");
 	KUNIT_EXPECT_PTR_EQ(test, i915, mock->i915);
 }
 
@@ -744,9 +744,9 @@ static void stress_start(struct stress *s, int (*fn)(void *stress), int cpu)
 }
 
 /*
- * Threads on each CPU that make contexts and drop the last references to them,
- * in processes and in interrupts, and one that flushes all the time: each
- * context is freed, and once.
+ * Threads on each CPU create contexts and drop the last references to them, in
+ * processes and in interrupts, while another thread flushes all the time. Each context
+ * is freed exactly once.
  */
 static void context_stress(struct kunit *test)
 {

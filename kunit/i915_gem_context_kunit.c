@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What clients make with the context ioctls and what comes back: contexts, ids
- * and references, on a mock device for each of the two ways of making a context.
+ * Contexts, ids and references that clients take with the context ioctls are given
+ * back, on a mock device for each of the two ways of creating a context.
  */
 
 #include <linux/dma-fence.h>
@@ -37,8 +37,8 @@ struct creation_path {
 };
 
 static const struct creation_path creation_paths[] = {
-	{ .description = "made by the first use", .info = MOCK_CLIENT_INFO(12) },
-	{ .description = "made by the create ioctl", .info = MOCK_CLIENT_INFO(13) },
+	{ .description = "created by the first use", .info = MOCK_CLIENT_INFO(12) },
+	{ .description = "created by the ioctl", .info = MOCK_CLIENT_INFO(13) },
 };
 
 KUNIT_ARRAY_PARAM_DESC(creation_path, creation_paths, description);
@@ -62,7 +62,7 @@ static bool made_by_first_use(struct kunit *test)
 	return test->param_value == &creation_paths[0];
 }
 
-/* What is there as long as somebody has it, and must go back to what it was. */
+/* Counts of what contexts and files hold, which must return to what they were. */
 struct census {
 	unsigned long alive;
 	unsigned int client_refs, pid_refs, ggtt_refs, vm_refs;
@@ -78,7 +78,7 @@ struct extensions {
 	I915_DEFINE_CONTEXT_PARAM_ENGINES(engines, 2);
 };
 
-/* What is in the map, else an engine and an empty slot. */
+/* Contents of the engine map. The default is an engine and an empty slot. */
 #define FIRST_PARALLEL	BIT(0)
 #define SECOND_BALANCED	BIT(1)
 #define SECOND_THE_SAME	BIT(2)
@@ -198,7 +198,7 @@ static unsigned int count_entries(struct xarray *xa)
 	return count;
 }
 
-/* Counts when everything has come back that was given up before. */
+/* Counts after a flush, so that nothing dead is counted. */
 static struct census take_census(struct mock_client *client, u32 vm_id)
 {
 	struct drm_i915_file_private *fpriv = client_fpriv(client);
@@ -242,7 +242,7 @@ static int creation_path_init(struct kunit *test)
 	return mock_client_test_init(test, &path->info);
 }
 
-/* Ids, contexts and what these reference come back, used or not. */
+/* Destroying contexts, used or not, gives ids and references back. */
 static void context_all_comes_back(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -307,7 +307,7 @@ static void context_freed_with_file(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, use_context(other, other_id), 0);
 }
 
-/* With the workqueue blocked, the ioctl that makes a context frees stale ones. */
+/* With the workqueue blocked, the ioctl that creates a context frees stale ones. */
 static void context_reaped_by_ioctl(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -345,7 +345,7 @@ static void context_listed_until_freed(struct kunit *test)
 
 	mock_device_block_queue(mock);
 	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
-	/* As nobody frees it, it is still there */
+	/* Nothing frees it, so it can be looked at */
 	KUNIT_EXPECT_EQ(test, kref_read(&ctx->ref), 0);
 	KUNIT_EXPECT_PTR_EQ(test, list->prev, &ctx->link);
 	mock_device_unblock_queue(mock);
@@ -487,13 +487,13 @@ static void free_after_request(struct kunit *test, struct mock_client *client, u
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
-/* A context that is destroyed with a request in flight is freed when that ends. */
+/* A context that is destroyed with a request in flight is freed when that completes. */
 static void context_freed_after_request(struct kunit *test)
 {
 	free_after_request(test, mock_client_open(test), build_extensions(test, 0));
 }
 
-/* A context that is destroyed lets go of the objects that its batches have used. */
+/* A context that is destroyed drops the objects that its batches have used. */
 static void context_forgets_objects(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -546,7 +546,7 @@ static void context_forgets_objects(struct kunit *test)
 	i915_gem_object_put(obj);
 }
 
-/* What is refused has taken nothing. */
+/* A creation that is refused leaves nothing behind. */
 static void context_creation_refused(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -592,7 +592,7 @@ static void allow_parallel(struct mock_client *client)
 	to_gt(client->mock->i915)->engine[RCS0]->class = VIDEO_DECODE_CLASS;
 }
 
-/* A parallel engine is pinned as long as its context lives, which may be not at all. */
+/* A parallel engine is unpinned with its context, or if that cannot be created. */
 static void context_unpins_parallel_engine(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -678,7 +678,7 @@ static const struct parallel_size {
 
 KUNIT_ARRAY_PARAM_DESC(parallel_size, parallel_sizes, path.description);
 
-/* No client has the driver allocate more for a parallel engine than there are engines. */
+/* The width of a parallel engine and its number of siblings are limited, each by itself. */
 static void context_parallel_engine_size(struct kunit *test)
 {
 	const struct parallel_size *size = test->param_value;
@@ -724,13 +724,20 @@ static void context_parallel_engine_size(struct kunit *test)
 	guc->fw.__status = status;
 }
 
-/* A fence that the test signals, and puts. */
+static void end_fence(void *fence)
+{
+	dma_fence_signal(fence);
+	dma_fence_put(fence);
+}
+
+/* A fence that end_fence() signals, at the latest when the test ends. */
 static struct dma_fence *create_fence(struct kunit *test)
 {
 	struct dma_fence *fence = kzalloc_obj(*fence);
 
 	KUNIT_ASSERT_NOT_NULL(test, fence);
 	dma_fence_init(fence, &test_fence_ops, NULL, dma_fence_context_alloc(1), 1);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, end_fence, fence), 0);
 
 	return fence;
 }
@@ -803,13 +810,12 @@ static void context_closes_children(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, children, 2);
 
-	dma_fence_signal(fence);
-	dma_fence_put(fence);
+	kunit_release_action(test, end_fence, fence);
 	complete_requests(client, &before);
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
-/* Says what an engine of the context's map has of the slices. */
+/* Returns the SSEU of an engine of the context's map. */
 static struct drm_i915_gem_context_param_sseu
 get_sseu(struct kunit *test, struct mock_client *client, u32 id, int engine)
 {
@@ -856,7 +862,7 @@ static void set_slices(struct mock_client *client)
 	info->subslice_mask.hsw[0] = 0xff;
 }
 
-/* What is set for one engine of the map is that one's, and of no other. */
+/* An SSEU that is set for one engine of the map applies to no other. */
 static void context_sseu_of_its_engine(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -904,7 +910,7 @@ static void context_sseu_of_its_engine(struct kunit *test)
 	}
 }
 
-/* What is refused for a context that is still to be made sets no field for it. */
+/* An SSEU that is refused changes no field of one that was set before. */
 static void context_sseu_refused(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -952,7 +958,7 @@ static void context_sseu_refused(struct kunit *test)
 	}
 }
 
-/* What is set for an engine of the map is not that of another's children. */
+/* An SSEU that is set for one engine does not apply to the children of another. */
 static void context_sseu_not_of_children(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -993,7 +999,7 @@ static void context_sseu_not_of_children(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, destroy_context(client, args.ctx_id), 0);
 }
 
-/* A context that cannot be protected, as there is no session, is not protected. */
+/* Without a PXP session, a context does not become protected. */
 static void context_protection_refused(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -1019,7 +1025,7 @@ static void context_protection_refused(struct kunit *test)
 	i915->pxp = NULL;
 }
 
-/* An execbuf that is refused lets go of its fences. */
+/* An execbuf that is refused puts its fences. */
 static void context_exec_refused(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -1107,7 +1113,7 @@ static void context_exec_on_closed_child(struct kunit *test)
 	expect_same(test, "after it was destroyed", &before, &after);
 }
 
-/* A context that is made protected once more holds no more of the device. */
+/* A context that is protected twice takes one runtime PM reference, and gives it back. */
 static void context_protected_twice(struct kunit *test)
 {
 	static const struct drm_i915_gem_context_param params[] = {
@@ -1141,7 +1147,7 @@ static void context_protected_twice(struct kunit *test)
 	expect_same(test, "after it was destroyed", &before, &after);
 }
 
-/* Another thread of the client, that guesses ids. */
+/* Another thread of the client that guesses ids. */
 struct guesser {
 	struct mock_client *client;
 	bool came;
@@ -1154,7 +1160,7 @@ static void destroy_and_create(void *data, struct i915_gem_context *ctx)
 	struct guesser *g = data;
 	u32 id;
 
-	/* Not once more by what it makes itself */
+	/* Not again for the context that it creates itself */
 	if (ctx->i915 != g->client->mock->i915 || g->came)
 		return;
 	g->came = true;
@@ -1164,7 +1170,7 @@ static void destroy_and_create(void *data, struct i915_gem_context *ctx)
 	g->err = create_context(g->client, 0, &g->id);
 }
 
-/* Calls that come while the create ioctl makes a context do not take its id. */
+/* Calls made while the create ioctl creates a context cannot take its id. */
 static void context_created_among_guesses(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -1259,7 +1265,7 @@ static void failing_start(struct failing *failing, unsigned int nth)
 	WRITE_ONCE(failing->task, current);
 }
 
-/* Says whether an allocation has failed. */
+/* Returns true if an allocation has failed. */
 static bool failing_stop(struct failing *failing)
 {
 	WRITE_ONCE(failing->task, NULL);
@@ -1267,7 +1273,7 @@ static bool failing_stop(struct failing *failing)
 	return failing->seen >= failing->nth;
 }
 
-/* Stale contexts are freed before memory is asked for, even if there is none. */
+/* Stale contexts are freed before the first allocation, so even if that fails. */
 static void context_reaped_before_allocation(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -1298,7 +1304,7 @@ static void context_reaped_before_allocation(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
-/* Says how many allocations it took for the creation not to fail any more. */
+/* Returns how many allocations had to succeed for the creation to succeed. */
 static unsigned int fail_creations(struct kunit *test, struct failing *failing,
 				   struct mock_client *client, u32 vm_id, u64 extensions)
 {
@@ -1341,8 +1347,8 @@ static unsigned int fail_creations(struct kunit *test, struct failing *failing,
 }
 
 /*
- * Wherever memory ends while a context is made, what was taken is given back,
- * and with memory it works.
+ * Whichever allocation fails while a context is created, nothing is left behind, and
+ * the creation succeeds once none fails.
  */
 static void context_creation_fails(struct kunit *test)
 {
@@ -1406,8 +1412,8 @@ static void context_file_fails(struct kunit *test)
 }
 
 /*
- * A context that is destroyed when there is no memory is there until the requests of
- * all its engines have ended.
+ * A context that is destroyed while allocations fail stays until the requests of all its
+ * engines have completed.
  */
 static void context_freed_after_requests_without_memory(struct kunit *test)
 {
@@ -1439,8 +1445,7 @@ static void context_freed_after_requests_without_memory(struct kunit *test)
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, waiting(client), 1);
 
-	dma_fence_signal(fence);
-	dma_fence_put(fence);
+	kunit_release_action(test, end_fence, fence);
 	after = complete_requests(client, &before);
 	expect_same(test, "after the requests", &before, &after);
 }

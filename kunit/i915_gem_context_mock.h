@@ -32,7 +32,7 @@ struct task_struct;
 
 /**
  * struct mock_device - a mock GEM device, and what its tracked contexts share
- * @ops: what the driver lets tests have
+ * @ops: functions of the driver, for tests to call
  * @i915: the device
  * @struct_mutex: the lock that the free of a tracked context needs, and that others
  *	hold while they drop a reference: the place that struct_mutex had. It is
@@ -41,16 +41,16 @@ struct task_struct;
  * @hw_ida: ids of tracked contexts, given back by their free and by nothing else
  * @contexts: those that are not closed
  * @clients: open files, for tests that open some
- * @created: how many tracked contexts were made
+ * @created: how many tracked contexts were created
  * @freed: how many of them were freed
- * @freed_unseen: how many of these by somebody for whom a flush does not wait
+ * @freed_unseen: how many of these a flush would not have waited for
  * @blocker: a work that occupies the ordered workqueue until @unblock
  * @unblock: completed for @blocker to end
  * @blocked: @blocker was queued
  * @vms: those that the suite of address spaces watches
  * @retired: for a static stub of intel_gt_retire_idle() to count its calls
- * @debug_locks: did lockdep work when the device was made?
- * @warnings: how often the kernel has warned since, also while the device is destroyed
+ * @debug_locks: did lockdep work when the device was created?
+ * @warnings: how often the kernel has warned since, until the device is destroyed
  */
 struct mock_device {
 	const struct i915_gem_context_test_ops *ops;
@@ -78,7 +78,7 @@ struct mock_device {
 /**
  * struct tracked_context - a context of the driver, and what its free calls
  * @mock: the device
- * @ctx: the context, made by i915_gem_create_context()
+ * @ctx: the context, created by i915_gem_create_context()
  * @link: in &mock_device.contexts
  * @hw_id: from &mock_device.hw_ida
  * @fence: in &i915_gem_context.syncobj, which holds the only reference to it:
@@ -86,7 +86,7 @@ struct mock_device {
  * @free_fn: called by the free before it takes &mock_device.struct_mutex, or NULL
  * @next: for @free_fn
  * @freed: 0, or when the context was freed: the first that was is 1
- * @being_freed: the free has come to @free_fn
+ * @being_freed: the free has reached @free_fn
  * @let_go: tracked_context_hold() is to end
  */
 struct tracked_context {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a dead context holds comes back: its address space, page tables and engines
- * are bounded while clients create and destroy, on a mock device.
+ * The address spaces, page tables and engines of dead contexts are freed, and stay
+ * bounded while clients create and destroy contexts, on a mock device.
  */
 
 #include <kunit/static_stub.h>
@@ -89,7 +89,7 @@ static unsigned int watched_vms_alive(struct mock_device *mock)
 	return alive;
 }
 
-/* A context with an address space of its own, which exists. */
+/* Creates a context with an address space of its own. */
 static struct watched_vm *create_watched(struct kunit *test, struct mock_client *client, u32 *id)
 {
 	KUNIT_ASSERT_EQ(test, create_context(client, 0, id), 0);
@@ -98,7 +98,7 @@ static struct watched_vm *create_watched(struct kunit *test, struct mock_client 
 	return watch_vm(test, find_context(client, *id)->vm);
 }
 
-/* Nobody but creations can free: no worker runs. */
+/* With the worker blocked, creations alone keep the number of address spaces bounded. */
 static void vms_bounded_by_creations(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -117,7 +117,7 @@ static void vms_bounded_by_creations(struct kunit *test)
 	mock_device_unblock_queue(client->mock);
 }
 
-/* What frees a little before it creates something */
+/* Each of these frees a little before it creates something */
 struct creation {
 	const char *description;
 	int (*create)(void *client);
@@ -185,12 +185,12 @@ static void vms_backlog_shrinks(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, watched_vms_alive(mock), ARRAY_SIZE(id));
 
-	/* Contexts with their address spaces, more than the one that a client leaves */
+	/* Half of a batch are contexts, the rest their address spaces */
 	KUNIT_ASSERT_GT(test, step, 1);
 	for (alive = ARRAY_SIZE(id); alive; alive -= step) {
 		KUNIT_ASSERT_EQ(test, creation->create(client), 0);
 		if (creation->create == creation_of_file) {
-			/* It leaves a context, and that may have been freed by itself */
+			/* This may have freed the context of its own file instead */
 			KUNIT_ASSERT_LT(test, watched_vms_alive(mock), alive);
 			break;
 		}
@@ -288,7 +288,7 @@ static void worker_not_postponed(struct kunit *test)
 	mock->ops->flush(mock->i915);
 	mock->ops->run_worker(mock->i915);
 
-	/* Much later than it would be, to see if that changes */
+	/* Far in the future, to see whether a put changes that */
 	mod_delayed_work(mock->i915->wq, work, 1000 * HZ);
 	due = READ_ONCE(work->timer.expires);
 	KUNIT_ASSERT_EQ(test, dead->destroy(client, id), 0);
@@ -323,7 +323,7 @@ static void worker_runs_again(struct kunit *test)
 	}
 }
 
-/* An object whose end puts a vm */
+/* An object whose release puts a vm */
 struct putting_object {
 	struct drm_i915_gem_object_ops ops;
 	void (*release)(struct drm_i915_gem_object *obj);
@@ -343,7 +343,7 @@ static void putting_release(struct drm_i915_gem_object *obj)
 	p->mock->ops->put_vm(p->vm);
 }
 
-/* A put that comes after a run of the worker has looked at the list has it run again. */
+/* A put after the worker's last look at the list queues the worker again. */
 static void worker_requeued_while_it_runs(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -401,7 +401,7 @@ static void objects_flushed_by_creation(struct kunit *test)
 	mock_device_unblock_queue(client->mock);
 }
 
-/* An object that is put while nothing else is freed has the worker queued as well. */
+/* The last put of an object queues the worker, even if nothing else is freed. */
 static void objects_freed_by_worker(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -420,7 +420,7 @@ static void objects_freed_by_worker(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, llist_empty(&i915->mm.free_list));
 }
 
-/* The last put of a vm, where it was to be done */
+/* Does the last put of a vm */
 struct vm_put {
 	const char *description;
 	void (*put)(struct i915_address_space *vm);
@@ -470,7 +470,7 @@ static void put_in_rcu(struct i915_address_space *vm)
 	destroy_rcu_head_on_stack(&w.rcu);
 }
 
-/* Nothing that a last put takes may wait for memory. */
+/* No lock that a last put takes may be held while memory is allocated. */
 static void put_in_memory_reclaim(struct i915_address_space *vm)
 {
 	fs_reclaim_acquire(GFP_KERNEL);
@@ -487,7 +487,7 @@ static const struct vm_put vm_puts[] = {
 
 KUNIT_ARRAY_PARAM_DESC(vm_put, vm_puts, description);
 
-/* The last put of a vm may come from anywhere: it frees nothing, the worker does. */
+/* The last put of a vm may be done in any context. It frees nothing: the worker does. */
 static void vm_put_frees_nothing(struct kunit *test)
 {
 	const struct vm_put *vm_put = test->param_value;
@@ -512,8 +512,8 @@ static void vm_put_frees_nothing(struct kunit *test)
 }
 
 /*
- * A vm with an unbind that waits for a request keeps no creation waiting, and no
- * other vm. It goes once the unbind is done.
+ * A creation does not wait for a vm whose unbind waits for a request, and frees other
+ * vms. That one is freed once the unbind is done.
  */
 static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 {
@@ -675,7 +675,7 @@ static void worker_gone_after_drain(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, delayed_work_pending(work));
 }
 
-/* How much is pending beside what the test adds: nothing, as all is flushed before. */
+/* Adds to what is pending, which is nothing after a flush. */
 static void throttle(struct kunit *test, struct mock_client *client, unsigned int kb)
 {
 	struct drm_i915_private *i915 = client->mock->i915;
@@ -692,7 +692,7 @@ static void unthrottle(void *data)
 	i915_gem_context_test_ops.pending_sub(i915, I915_GEM_PENDING_MAX);
 }
 
-/* A creation that waits, as just too much is pending. */
+/* Starts a creation, which waits, as exactly the limit is pending. */
 static struct call *start_throttled(struct kunit *test, struct mock_client *client)
 {
 	const struct creation *creation = test->param_value;
@@ -734,7 +734,7 @@ static void creation_throttled(struct kunit *test)
 	kunit_release_action(test, unthrottle, i915);
 }
 
-/* A creation that waits can be killed, and says so. */
+/* A creation that waits can be killed, and returns -ERESTARTSYS then. */
 static void creation_throttled_can_be_killed(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -783,7 +783,7 @@ static int read_rcu(void *data)
 	return 0;
 }
 
-/* All that waits for RCU is pending, to the kB, and nothing is once RCU is done. */
+/* What waits for RCU is counted as pending, to the kB, until RCU is done. */
 static void pending_is_exact(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -886,7 +886,7 @@ static void count_retire(struct intel_gt *gt)
 		atomic_dec(&mock->i915->gem.reclaim.closed);
 }
 
-/* From a number of closed contexts on, a creation retires, and sleeps if in vain. */
+/* With too many closed contexts a creation retires, and sleeps if that does not help. */
 static void creation_retires_idle_timelines(struct kunit *test)
 {
 	const struct closed_limit *limit = test->param_value;
