@@ -11,7 +11,7 @@
 
 #include "i915_gem_context_mock.h"
 
-/* A context of its own, and a parallel one: these have their ids from two places. */
+/* A context without children and a parallel one get their ids from different allocators. */
 static const unsigned int children[] = { 0, 3 };
 
 static void children_desc(const unsigned int *count, char *desc)

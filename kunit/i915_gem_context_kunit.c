@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What clients make with the context ioctls and what comes back: contexts, ids
- * and references, on a mock device for each of the two ways of making a context.
+ * Contexts, ids and references that clients take with the context ioctls are given
+ * back, on a mock device for each of the two ways of creating a context.
  */
 
 #include <linux/dma-fence.h>
@@ -21,6 +21,7 @@
 
 #include "gem/i915_gem_context_types.h"
 #include "gem/i915_gem_object.h"
+#include "gt/intel_context.h"
 #include "gt/intel_gt.h"
 #include "gt/intel_gtt.h"
 #include "pxp/intel_pxp_types.h"
@@ -36,8 +37,8 @@ struct creation_path {
 };
 
 static const struct creation_path creation_paths[] = {
-	{ .description = "made by the first use", .info = MOCK_CLIENT_INFO(12) },
-	{ .description = "made by the create ioctl", .info = MOCK_CLIENT_INFO(13) },
+	{ .description = "created by the first use", .info = MOCK_CLIENT_INFO(12) },
+	{ .description = "created by the ioctl", .info = MOCK_CLIENT_INFO(13) },
 };
 
 KUNIT_ARRAY_PARAM_DESC(creation_path, creation_paths, description);
@@ -61,7 +62,7 @@ static bool made_by_first_use(struct kunit *test)
 	return test->param_value == &creation_paths[0];
 }
 
-/* What is there as long as somebody has it, and must go back to what it was. */
+/* Counts of what contexts and files hold, which must return to what they were. */
 struct census {
 	unsigned long alive;
 	unsigned int client_refs, pid_refs, ggtt_refs, vm_refs;
@@ -77,22 +78,29 @@ struct extensions {
 	I915_DEFINE_CONTEXT_PARAM_ENGINES(engines, 2);
 };
 
-/* What is in the map, else an engine and an empty slot. */
+/* Contents of the engine map. The default is an engine and an empty slot. */
 #define FIRST_PARALLEL	BIT(0)
 #define SECOND_BALANCED	BIT(1)
 #define SECOND_THE_SAME	BIT(2)
-#define THREE_WIDE	BIT(3) /* a parallel engine of three, not two contexts */
+#define TWO_SIBLINGS	BIT(3) /* for each context of a parallel engine */
+#define THREE_WIDE	BIT(4) /* a parallel engine of three, not two contexts */
+#define SECOND_PARALLEL	BIT(5)
 
-static unsigned long map_user_page(struct kunit *test)
+static unsigned long map_user_pages(struct kunit *test, unsigned int count)
 {
 	unsigned long addr;
 
-	addr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+	addr = kunit_vm_mmap(test, NULL, 0, count * PAGE_SIZE, PROT_READ | PROT_WRITE,
 			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
 	KUNIT_ASSERT_NE(test, addr, 0);
 	KUNIT_ASSERT_LT(test, addr, (unsigned long)TASK_SIZE);
 
 	return addr;
+}
+
+static unsigned long map_user_page(struct kunit *test)
+{
+	return map_user_pages(test, 1);
 }
 
 static u64 build_extensions_for(struct kunit *test, u32 vm_id, unsigned int map)
@@ -119,9 +127,9 @@ static u64 build_extensions_for(struct kunit *test, u32 vm_id, unsigned int map)
 		},
 		.parallel = {
 			.base.name = I915_CONTEXT_ENGINES_EXT_PARALLEL_SUBMIT,
-			.engine_index = 0,
+			.engine_index = map & SECOND_PARALLEL ? 1 : 0,
 			.width = map & THREE_WIDE ? 3 : 2,
-			.num_siblings = 1,
+			.num_siblings = map & TWO_SIBLINGS ? 2 : 1,
 			.engines = { render, render, render, render },
 		},
 		.balance = {
@@ -140,7 +148,7 @@ static u64 build_extensions_for(struct kunit *test, u32 vm_id, unsigned int map)
 		ext.set_engines.base.next_extension = addr + offsetof(struct extensions, set_vm);
 	if (map & SECOND_BALANCED)
 		ext.engines.extensions = addr + offsetof(struct extensions, balance);
-	if (map & FIRST_PARALLEL) {
+	if (map & (FIRST_PARALLEL | SECOND_PARALLEL)) {
 		ext.parallel.base.next_extension = ext.engines.extensions;
 		ext.engines.extensions = addr + offsetof(struct extensions, parallel);
 	}
@@ -190,14 +198,14 @@ static unsigned int count_entries(struct xarray *xa)
 	return count;
 }
 
-/* Counts when everything has come back that was given up before. */
+/* Counts after a flush, so that nothing dead is counted. */
 static struct census take_census(struct mock_client *client, u32 vm_id)
 {
 	struct drm_i915_file_private *fpriv = client_fpriv(client);
 	struct drm_i915_private *i915 = client->mock->i915;
 	struct i915_address_space *vm;
 
-	mock_device_settle(client->mock);
+	client->mock->ops->flush(i915);
 
 	vm = xa_load(&fpriv->vm_xa, vm_id);
 	return (struct census) {
@@ -234,13 +242,14 @@ static int creation_path_init(struct kunit *test)
 	return mock_client_test_init(test, &path->info);
 }
 
-/* Ids, contexts and what these reference come back, used or not. */
+/* Destroying contexts, used or not, gives ids and references back. */
 static void context_all_comes_back(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
 	const u32 vm_id = create_vm(test, client);
 	const u64 extensions = build_extensions(test, vm_id);
 	struct census before, after;
+	unsigned int created;
 	u32 id[8];
 	int i;
 
@@ -254,8 +263,12 @@ static void context_all_comes_back(struct kunit *test)
 	}
 	after = take_census(client, vm_id);
 	KUNIT_EXPECT_EQ(test, after.ids, before.ids + ARRAY_SIZE(id));
-	KUNIT_EXPECT_GT(test, after.alive, before.alive);
-	KUNIT_EXPECT_GT(test, after.vm_refs, before.vm_refs);
+	/* A context that is made by its first use exists only if it was used */
+	created = made_by_first_use(test) ? ARRAY_SIZE(id) / 2 : ARRAY_SIZE(id);
+	KUNIT_EXPECT_EQ(test, after.alive, before.alive + created);
+	/* Of each second one: a context and its engine, or a proto-context */
+	KUNIT_EXPECT_EQ(test, after.vm_refs, before.vm_refs + ARRAY_SIZE(id) / 2 + created / 2);
+	KUNIT_EXPECT_EQ(test, after.pid_refs, before.pid_refs + created);
 
 	for (i = 0; i < ARRAY_SIZE(id); i++) {
 		KUNIT_EXPECT_EQ(test, destroy_context(client, id[i]), 0);
@@ -294,75 +307,7 @@ static void context_freed_with_file(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, use_context(other, other_id), 0);
 }
 
-/* The counters of debugfs count each context that a client has had, once. */
-static void context_counters(struct kunit *test)
-{
-	struct mock_client *client = mock_client_open(test);
-	struct mock_device *mock = test->priv;
-	const struct i915_gem_contexts_stats *stats = &mock->i915->gem.contexts.stats;
-	u32 id[5];
-	int i;
-
-	/* The default context of the file */
-	KUNIT_EXPECT_EQ(test, stats->created, 1);
-	for (i = 0; i < ARRAY_SIZE(id); i++) {
-		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[i]), 0);
-		KUNIT_ASSERT_EQ(test, use_context(client, id[i]), 0);
-		KUNIT_EXPECT_EQ(test, stats->created, 2 + i);
-	}
-	KUNIT_EXPECT_EQ(test, stats->closed, 0);
-	KUNIT_EXPECT_EQ(test, stats->max_waiting, 0);
-
-	/* A backlog of N shows as N */
-	mock_device_block_queue(mock);
-	for (i = 0; i < ARRAY_SIZE(id); i++) {
-		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
-		KUNIT_EXPECT_EQ(test, stats->closed, i + 1);
-		KUNIT_EXPECT_EQ(test, stats->max_waiting, i + 1);
-	}
-	KUNIT_EXPECT_EQ(test, stats->freed, 0);
-	mock_device_unblock_queue(mock);
-	mock_device_settle(mock);
-	KUNIT_EXPECT_EQ(test, stats->freed, ARRAY_SIZE(id));
-
-	/* A smaller backlog does not lower it */
-	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[0]), 0);
-	KUNIT_ASSERT_EQ(test, use_context(client, id[0]), 0);
-	KUNIT_ASSERT_EQ(test, destroy_context(client, id[0]), 0);
-	KUNIT_EXPECT_EQ(test, stats->max_waiting, ARRAY_SIZE(id));
-
-	mock_client_close(client);
-	mock_device_settle(mock);
-	KUNIT_EXPECT_EQ(test, stats->created, ARRAY_SIZE(id) + 2);
-	KUNIT_EXPECT_EQ(test, stats->closed, ARRAY_SIZE(id) + 2);
-	KUNIT_EXPECT_EQ(test, stats->freed, ARRAY_SIZE(id) + 2);
-}
-
-/* The id 0 means no vm: it is neither destroyed nor handed out. */
-static void context_vm_ids(struct kunit *test)
-{
-	struct mock_client *client = mock_client_open(test);
-	struct drm_i915_gem_vm_control args = {};
-	u32 id;
-
-	/* With no vm, and with one */
-	KUNIT_EXPECT_EQ(test, destroy_vm(client, 0), -ENOENT);
-	KUNIT_EXPECT_EQ(test, create_vm(test, client), 1);
-	KUNIT_EXPECT_EQ(test, destroy_vm(client, 0), -ENOENT);
-	id = create_vm(test, client);
-	KUNIT_EXPECT_EQ(test, id, 2);
-
-	KUNIT_EXPECT_EQ(test, destroy_vm(client, 3), -ENOENT);
-	args.vm_id = id;
-	args.flags = 1;
-	KUNIT_EXPECT_EQ(test, client->mock->ops->vm_destroy(&client->mock->i915->drm, &args,
-							    client->file), -EINVAL);
-	KUNIT_EXPECT_EQ(test, destroy_vm(client, id), 0);
-	KUNIT_EXPECT_EQ(test, destroy_vm(client, id), -ENOENT);
-	KUNIT_EXPECT_EQ(test, destroy_vm(client, 1), 0);
-}
-
-/* With the workqueue blocked, the ioctl that makes a context frees stale ones. */
+/* With the workqueue blocked, the ioctl that creates a context frees stale ones. */
 static void context_reaped_by_ioctl(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -400,13 +345,100 @@ static void context_listed_until_freed(struct kunit *test)
 
 	mock_device_block_queue(mock);
 	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
-	/* As nobody frees it, it is still there */
+	/* Nothing frees it, so it can be looked at */
 	KUNIT_EXPECT_EQ(test, kref_read(&ctx->ref), 0);
 	KUNIT_EXPECT_PTR_EQ(test, list->prev, &ctx->link);
 	mock_device_unblock_queue(mock);
 
 	mock->ops->run_worker(mock->i915);
 	KUNIT_EXPECT_EQ(test, list_count_nodes(list), 1);
+}
+
+/* The release of the device warns of a context that is left, and only then. */
+static void context_left_by_driver_release(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = test->priv;
+
+	mock_device_stub_gt(test);
+
+	/* That of the file */
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&mock->i915->gem.contexts.list), 1);
+	kunit_warning_suppress(test) {
+		mock->ops->driver_release(mock->i915);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	mock_client_close(client);
+	kunit_warning_suppress(test) {
+		mock->ops->driver_release(mock->i915);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 0);
+	}
+}
+
+/* The counters of debugfs count each context once, and show the most that waited. */
+static void context_counted(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = test->priv;
+	const struct i915_gem_contexts_stats *stats = &mock->i915->gem.contexts.stats;
+	const struct i915_gem_contexts_stats before = *stats;
+	u32 id[5];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(id); i++) {
+		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[i]), 0);
+		KUNIT_ASSERT_EQ(test, use_context(client, id[i]), 0);
+		KUNIT_EXPECT_EQ(test, stats->created, before.created + i + 1);
+	}
+	KUNIT_EXPECT_EQ(test, stats->closed, before.closed);
+
+	/* The most is not what waits in the end */
+	mock_device_block_queue(mock);
+	for (i = 0; i < 3; i++) {
+		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
+		KUNIT_EXPECT_EQ(test, stats->closed, before.closed + i + 1);
+		KUNIT_EXPECT_EQ(test, stats->max_waiting, i + 1);
+	}
+	KUNIT_EXPECT_EQ(test, stats->freed, before.freed);
+	mock_device_unblock_queue(mock);
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, stats->freed, before.freed + 3);
+
+	for (; i < ARRAY_SIZE(id); i++) {
+		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
+		mock->ops->flush(mock->i915);
+	}
+	KUNIT_EXPECT_EQ(test, stats->freed, before.freed + 5);
+	KUNIT_EXPECT_EQ(test, stats->closed, before.closed + 5);
+	KUNIT_EXPECT_EQ(test, stats->created, before.created + 5);
+	KUNIT_EXPECT_EQ(test, stats->max_waiting, 3);
+
+	/* The default context of the file */
+	mock_client_close(client);
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, stats->freed, stats->created);
+	KUNIT_EXPECT_EQ(test, stats->closed, stats->created);
+}
+
+/* The id 0 stays reserved: no vm can be destroyed by it, and none gets it. */
+static void context_vm_ids(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct drm_i915_gem_vm_control flags = { .flags = 1 };
+	u32 id;
+
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, 0), -ENOENT);
+	id = create_vm(test, client);
+	KUNIT_EXPECT_EQ(test, id, 1);
+	/* Once the array has a node, an erase of the id 0 would make it free */
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, 0), -ENOENT);
+	KUNIT_EXPECT_EQ(test, create_vm(test, client), 2);
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, 3), -ENOENT);
+	flags.vm_id = id;
+	KUNIT_EXPECT_EQ(test, client->mock->ops->vm_destroy(&client->mock->i915->drm, &flags,
+							    client->file), -EINVAL);
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, id), 0);
+	KUNIT_EXPECT_EQ(test, destroy_vm(client, id), -ENOENT);
 }
 
 /*
@@ -455,19 +487,18 @@ static void free_after_request(struct kunit *test, struct mock_client *client, u
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
-/* A context that is destroyed with a request in flight is freed when that ends. */
+/* A context that is destroyed with a request in flight is freed when that completes. */
 static void context_freed_after_request(struct kunit *test)
 {
 	free_after_request(test, mock_client_open(test), build_extensions(test, 0));
 }
 
-/* A context that is destroyed lets go of the objects that its batches have used. */
+/* A context that is destroyed drops the objects that its batches have used. */
 static void context_forgets_objects(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = test->priv;
 	struct drm_device *drm = &mock->i915->drm;
-	struct drm_i915_gem_create create = { .size = PAGE_SIZE };
 	struct drm_i915_gem_exec_object2 objects[2] = {};
 	struct drm_i915_gem_execbuffer2 exec = { .buffer_count = ARRAY_SIZE(objects) };
 	struct drm_i915_gem_object *obj;
@@ -479,9 +510,8 @@ static void context_forgets_objects(struct kunit *test)
 	before = take_census(client, 0);
 
 	/* One object with two handles, the second is that of the batch */
-	KUNIT_ASSERT_EQ(test, mock->ops->gem_create(drm, &create, client->file), 0);
-	objects[0].handle = create.handle;
-	obj = to_intel_bo(drm_gem_object_lookup(client->file, create.handle));
+	KUNIT_ASSERT_EQ(test, create_object(client, &objects[0].handle), 0);
+	obj = to_intel_bo(drm_gem_object_lookup(client->file, objects[0].handle));
 	KUNIT_ASSERT_NOT_NULL(test, obj);
 	KUNIT_ASSERT_EQ(test, drm_gem_handle_create(client->file, &obj->base,
 						    &objects[1].handle), 0);
@@ -516,7 +546,7 @@ static void context_forgets_objects(struct kunit *test)
 	i915_gem_object_put(obj);
 }
 
-/* What is refused has taken nothing. */
+/* A creation that is refused leaves nothing behind. */
 static void context_creation_refused(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -562,7 +592,7 @@ static void allow_parallel(struct mock_client *client)
 	to_gt(client->mock->i915)->engine[RCS0]->class = VIDEO_DECODE_CLASS;
 }
 
-/* A parallel engine is pinned as long as its context lives, which may be not at all. */
+/* A parallel engine is unpinned with its context, or if that cannot be created. */
 static void context_unpins_parallel_engine(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -606,86 +636,186 @@ static void context_freed_after_child_request(struct kunit *test)
 	free_after_request(test, client, build_extensions_for(test, 0, FIRST_PARALLEL));
 }
 
-/* A map whose only engine is a parallel one of that size, all of its engines the same. */
-static u64 build_parallel(struct kunit *test, unsigned int width, unsigned int num_siblings)
+/* The size of a parallel engine, and what the driver says of it */
+static const struct parallel_size {
+	struct creation_path path; /* first, for creation_path_init() */
+	unsigned int width, siblings;
+	int err;
+} parallel_sizes[] = {
+	/* The engines of one that is not too large are read, and are not all there */
+	{
+		.path.description = "widest",
+		.path.info = MOCK_CLIENT_INFO(12),
+		.width = I915_NUM_ENGINES,
+		.siblings = 1,
+		.err = -EFAULT,
+	}, {
+		.path.description = "too wide",
+		.path.info = MOCK_CLIENT_INFO(12),
+		.width = I915_NUM_ENGINES + 1,
+		.siblings = 1,
+		.err = -EINVAL,
+	}, {
+		.path.description = "most siblings",
+		.path.info = MOCK_CLIENT_INFO(12),
+		.width = 2,
+		.siblings = I915_NUM_ENGINES,
+		.err = -EFAULT,
+	}, {
+		.path.description = "too many siblings",
+		.path.info = MOCK_CLIENT_INFO(12),
+		.width = 2,
+		.siblings = I915_NUM_ENGINES + 1,
+		.err = -EINVAL,
+	}, {
+		.path.description = "largest",
+		.path.info = MOCK_CLIENT_INFO(12),
+		.width = U16_MAX,
+		.siblings = U16_MAX,
+		.err = -EINVAL,
+	},
+};
+
+KUNIT_ARRAY_PARAM_DESC(parallel_size, parallel_sizes, path.description);
+
+/* The width of a parallel engine and its number of siblings are limited, each by itself. */
+static void context_parallel_engine_size(struct kunit *test)
 {
-	/* As many as there can be if one of the two is too large by one */
-	enum { MOST = 2 * (I915_NUM_ENGINES + 1) };
-	struct {
-		struct drm_i915_gem_context_create_ext_setparam set_engines;
-		I915_DEFINE_CONTEXT_PARAM_ENGINES(engines, 1);
-		I915_DEFINE_CONTEXT_ENGINES_PARALLEL_SUBMIT(parallel, MOST);
-	} *ext;
-	const unsigned long addr = map_user_page(test);
-	unsigned int i;
-
-	static_assert(sizeof(*ext) <= PAGE_SIZE);
-	ext = kunit_kzalloc(test, sizeof(*ext), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, ext);
-
-	ext->set_engines.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM;
-	ext->set_engines.param.param = I915_CONTEXT_PARAM_ENGINES;
-	ext->set_engines.param.size = sizeof(ext->engines);
-	ext->set_engines.param.value = addr + offsetof(typeof(*ext), engines);
-	ext->engines.extensions = addr + offsetof(typeof(*ext), parallel);
-	ext->engines.engines[0].engine_class = I915_ENGINE_CLASS_INVALID;
-	ext->engines.engines[0].engine_instance = I915_ENGINE_CLASS_INVALID_NONE;
-	ext->parallel.base.name = I915_CONTEXT_ENGINES_EXT_PARALLEL_SUBMIT;
-	ext->parallel.width = width;
-	ext->parallel.num_siblings = num_siblings;
-	for (i = 0; i < MOST; i++)
-		ext->parallel.engines[i].engine_class = I915_ENGINE_CLASS_RENDER;
-	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, ext, sizeof(*ext)), 0);
-
-	return addr;
-}
-
-/*
- * Width and number of siblings of a parallel engine are limited, each by itself, so that
- * no client makes the driver ask for more memory than there can be.
- */
-static void context_parallel_engine_limits(struct kunit *test)
-{
-	static const struct {
-		unsigned int width, num_siblings;
-		int err;
-	} sizes[] = {
-		{ 2, 1, 0 },
-		{ 2, 2, 0 },
-		{ I915_NUM_ENGINES, 1, 0 },
-		{ I915_NUM_ENGINES + 1, 1, -EINVAL },
-		{ 2, I915_NUM_ENGINES, 0 },
-		{ 2, I915_NUM_ENGINES + 1, -EINVAL },
-		{ U16_MAX, 1, -EINVAL },
-		{ 2, U16_MAX, -EINVAL },
-		{ U16_MAX, U16_MAX, -EINVAL },
-	};
+	const struct parallel_size *size = test->param_value;
+	const u64 allowed = build_extensions_for(test, 0, FIRST_PARALLEL | TWO_SIBLINGS);
 	struct mock_client *client = mock_client_open(test);
 	struct intel_guc *guc = &to_gt(client->mock->i915)->uc.guc;
 	const enum intel_uc_fw_status status = guc->fw.status;
-	unsigned int i;
+	const struct i915_engine_class_instance empty = {
+		.engine_class = I915_ENGINE_CLASS_INVALID,
+		.engine_instance = I915_ENGINE_CLASS_INVALID_NONE,
+	};
+	const unsigned long addr = map_user_pages(test, 2);
+	I915_DEFINE_CONTEXT_ENGINES_PARALLEL_SUBMIT(parallel, 4) = {
+		.base.name = I915_CONTEXT_ENGINES_EXT_PARALLEL_SUBMIT,
+		.width = size->width,
+		.num_siblings = size->siblings,
+	};
+	/* The engines after these would be on the next page, which is not mapped */
+	const unsigned long end = addr + PAGE_SIZE - sizeof(parallel);
+	I915_DEFINE_CONTEXT_PARAM_ENGINES(engines, 1) = {
+		.extensions = end,
+		.engines = { empty },
+	};
+	const struct drm_i915_gem_context_param param = {
+		.param = I915_CONTEXT_PARAM_ENGINES,
+		.size = sizeof(engines),
+		.value = addr,
+	};
+	const u64 extensions = build_setparams(test, &param, 1);
 	u32 id;
 
 	allow_parallel(client);
+	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &engines, sizeof(engines)), 0);
+	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)end, &parallel, sizeof(parallel)), 0);
+	KUNIT_ASSERT_EQ(test, vm_munmap(addr + PAGE_SIZE, PAGE_SIZE), 0);
 
 	/* As if there were GuC submission, without which there is only one sibling */
 	guc->fw.__status = INTEL_UC_FIRMWARE_AVAILABLE;
 	guc->submission_selected = true;
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		const u64 extensions = build_parallel(test, sizes[i].width,
-						      sizes[i].num_siblings);
-		const int err = create_context(client, extensions, &id);
-
-		KUNIT_EXPECT_EQ_MSG(test, err, sizes[i].err, "width %u, siblings %u",
-				    sizes[i].width, sizes[i].num_siblings);
-		if (!err)
-			KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
-	}
+	KUNIT_EXPECT_EQ(test, create_context(client, extensions, &id), size->err);
+	KUNIT_EXPECT_EQ(test, create_context(client, allowed, &id), 0);
 	guc->submission_selected = false;
 	guc->fw.__status = status;
 }
 
-/* Returns the SSEU that an engine of the context's map has. */
+static void end_fence(void *fence)
+{
+	dma_fence_signal(fence);
+	dma_fence_put(fence);
+}
+
+/* A fence that end_fence() signals, at the latest when the test ends. */
+static struct dma_fence *create_fence(struct kunit *test)
+{
+	struct dma_fence *fence = kzalloc_obj(*fence);
+
+	KUNIT_ASSERT_NOT_NULL(test, fence);
+	dma_fence_init(fence, &test_fence_ops, NULL, dma_fence_context_alloc(1), 1);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, end_fence, fence), 0);
+
+	return fence;
+}
+
+static struct intel_context *get_engine(struct i915_gem_context *ctx, unsigned int engine)
+{
+	/* The map changes only when the context is closed */
+	return rcu_dereference_raw(ctx->engines)->engines[engine];
+}
+
+/* How a context that is closed treats the engines that still have a request */
+static const struct close_of_children {
+	struct creation_path path; /* first, for creation_path_init() */
+	bool persistent;
+} closes_of_children[] = {
+	{
+		.path.description = "persistent, first use",
+		.path.info = MOCK_CLIENT_INFO(12),
+		.persistent = true,
+	}, {
+		.path.description = "persistent, create ioctl",
+		.path.info = MOCK_CLIENT_INFO(13),
+		.persistent = true,
+	}, {
+		.path.description = "not persistent, first use",
+		.path.info = MOCK_CLIENT_INFO(12),
+	}, {
+		.path.description = "not persistent, create ioctl",
+		.path.info = MOCK_CLIENT_INFO(13),
+	},
+};
+
+KUNIT_ARRAY_PARAM_DESC(close_of_children, closes_of_children, path.description);
+
+/* The children of a parallel engine are closed with it, and revoked if it is. */
+static void context_closes_children(struct kunit *test)
+{
+	const struct close_of_children *close = test->param_value;
+	struct mock_client *client = mock_client_open(test);
+	const u64 extensions = build_extensions_for(test, 0, FIRST_PARALLEL | THREE_WIDE);
+	struct intel_context *parent, *child;
+	struct mock_device *mock = test->priv;
+	struct i915_gem_context *ctx;
+	unsigned int children = 0;
+	struct census before;
+	struct dma_fence *fence;
+	u32 id;
+
+	allow_parallel(client);
+	before = take_census(client, 0);
+	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+	ctx = find_context(client, id);
+	parent = get_engine(ctx, 0);
+	if (!close->persistent)
+		clear_bit(UCONTEXT_PERSISTENCE, &ctx->user_flags);
+
+	/* The request of the last child keeps the context from being freed */
+	fence = create_fence(test);
+	KUNIT_EXPECT_EQ(test, mock->ops->submit(ctx, 0, fence, 0), 0);
+
+	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
+	KUNIT_ASSERT_EQ(test, waiting(client), 1);
+	KUNIT_EXPECT_TRUE(test, intel_context_is_closed(parent));
+	KUNIT_EXPECT_EQ(test, intel_context_is_exiting(parent), !close->persistent);
+	for_each_child(parent, child) {
+		KUNIT_EXPECT_TRUE(test, intel_context_is_closed(child));
+		KUNIT_EXPECT_EQ(test, intel_context_is_exiting(child), !close->persistent);
+		children++;
+	}
+	KUNIT_EXPECT_EQ(test, children, 2);
+
+	kunit_release_action(test, end_fence, fence);
+	complete_requests(client, &before);
+	KUNIT_EXPECT_EQ(test, waiting(client), 0);
+}
+
+/* Returns the SSEU of an engine of the context's map. */
 static struct drm_i915_gem_context_param_sseu
 get_sseu(struct kunit *test, struct mock_client *client, u32 id, int engine)
 {
@@ -709,19 +839,30 @@ get_sseu(struct kunit *test, struct mock_client *client, u32 id, int engine)
 	return sseu;
 }
 
-/* As an Ice Lake has them, but with two slices, for there to be a choice. */
+static void expect_sseu(struct kunit *test, struct mock_client *client, u32 id, int engine,
+			const struct drm_i915_gem_context_param_sseu *expected)
+{
+	const struct drm_i915_gem_context_param_sseu sseu = get_sseu(test, client, id, engine);
+
+	KUNIT_EXPECT_EQ(test, sseu.slice_mask, expected->slice_mask);
+	KUNIT_EXPECT_EQ(test, sseu.subslice_mask, expected->subslice_mask);
+	KUNIT_EXPECT_EQ(test, sseu.min_eus_per_subslice, expected->min_eus_per_subslice);
+	KUNIT_EXPECT_EQ(test, sseu.max_eus_per_subslice, expected->max_eus_per_subslice);
+}
+
+/* As an Ice Lake has them. */
 static void set_slices(struct mock_client *client)
 {
 	struct sseu_dev_info *info = &to_gt(client->mock->i915)->info.sseu;
 
-	info->max_slices = 2;
+	info->max_slices = 1;
 	info->max_subslices = 8;
 	info->max_eus_per_subslice = 8;
-	info->slice_mask = 0x3;
+	info->slice_mask = 0x1;
 	info->subslice_mask.hsw[0] = 0xff;
 }
 
-/* What is set for one engine of the map is that one's, and of no other. */
+/* An SSEU that is set for one engine of the map applies to no other. */
 static void context_sseu_of_its_engine(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -738,6 +879,7 @@ static void context_sseu_of_its_engine(struct kunit *test)
 		.min_eus_per_subslice = 8,
 		.max_eus_per_subslice = 8,
 	};
+	const struct drm_i915_gem_context_param_sseu none = {};
 	const unsigned long addr = map_user_page(test);
 	const struct drm_i915_gem_context_param params[] = {
 		{
@@ -762,68 +904,102 @@ static void context_sseu_of_its_engine(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)(addr + sizeof(engines)), &sseu,
 						   sizeof(sseu)), 0);
 		KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
-		KUNIT_EXPECT_EQ(test, get_sseu(test, client, id, engine).subslice_mask, 0xf);
-		KUNIT_EXPECT_EQ(test, get_sseu(test, client, id, !engine).subslice_mask, 0);
+		expect_sseu(test, client, id, engine, &sseu);
+		expect_sseu(test, client, id, !engine, &none);
 		KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
 	}
 }
 
-/*
- * If the SSEU of a context that does not exist yet is refused, the one set before stays:
- * none of its fields is written.
- */
+/* An SSEU that is refused changes no field of one that was set before. */
 static void context_sseu_refused(struct kunit *test)
 {
-	static const struct {
-		u64 slices, subslices;
-		u16 min_eus, max_eus;
-		int err;
-	} sseus[] = {
-		{ 0x1, 0x0f, 8, 8, 0 },
-		{ 0x3, 0x0f, 8, 8, -EINVAL }, /* two slices need all subslices */
-		{ 0x1, 0x07, 8, 8, -EINVAL }, /* neither all nor half of them */
-		{ 0x1, 0x0f, 4, 8, -EINVAL }, /* the EUs cannot be chosen */
-		{ 0x1, 0x0f, 4, 4, -EINVAL },
-	};
 	struct mock_client *client = mock_client_open(test);
-	struct drm_i915_gem_context_param_sseu sseu = {
+#define SSEU(subslices, min_eus, max_eus) { \
+		.flags = I915_CONTEXT_SSEU_FLAG_ENGINE_INDEX, \
+		.slice_mask = 0x1, \
+		.subslice_mask = (subslices), \
+		.min_eus_per_subslice = (min_eus), \
+		.max_eus_per_subslice = (max_eus), \
+	}
+	const struct drm_i915_gem_context_param_sseu allowed = SSEU(0xf, 8, 8), none = {};
+	const struct drm_i915_gem_context_param_sseu refused[] = {
+		SSEU(0x7, 8, 8), /* neither all subslices nor half of them */
+		SSEU(0xf, 4, 8), /* not all execution units */
+		SSEU(0xf, 4, 4),
+	};
+#undef SSEU
+	const u64 extensions = build_extensions(test, 0);
+	const unsigned long addr = map_user_page(test);
+	struct drm_i915_gem_context_param args = {
+		.param = I915_CONTEXT_PARAM_SSEU,
+		.size = sizeof(allowed),
+		.value = addr,
+	};
+	int i, set;
+
+	set_slices(client);
+
+	for (i = 0; i < ARRAY_SIZE(refused); i++) {
+		/* With nothing set before, and with another choice */
+		for (set = 0; set < 2; set++) {
+			KUNIT_ASSERT_EQ(test, create_context(client, extensions, &args.ctx_id), 0);
+			if (set) {
+				KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &allowed,
+								   sizeof(allowed)), 0);
+				KUNIT_ASSERT_EQ(test, context_setparam(client, &args), 0);
+			}
+			KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &refused[i],
+							   sizeof(refused[i])), 0);
+			KUNIT_EXPECT_EQ(test, context_setparam(client, &args), -EINVAL);
+			KUNIT_ASSERT_EQ(test, use_context(client, args.ctx_id), 0);
+			expect_sseu(test, client, args.ctx_id, 0, set ? &allowed : &none);
+			KUNIT_EXPECT_EQ(test, destroy_context(client, args.ctx_id), 0);
+		}
+	}
+}
+
+/* An SSEU that is set for one engine does not apply to the children of another. */
+static void context_sseu_not_of_children(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	const u64 extensions = build_extensions_for(test, 0, SECOND_PARALLEL);
+	struct intel_engine_cs *engine = to_gt(client->mock->i915)->engine[RCS0];
+	const struct drm_i915_gem_context_param_sseu sseu = {
 		.flags = I915_CONTEXT_SSEU_FLAG_ENGINE_INDEX,
+		.slice_mask = 0x1,
+		.subslice_mask = 0xf,
+		.min_eus_per_subslice = 8,
+		.max_eus_per_subslice = 8,
 	};
 	const unsigned long addr = map_user_page(test);
-	unsigned int i;
 	struct drm_i915_gem_context_param args = {
 		.param = I915_CONTEXT_PARAM_SSEU,
 		.size = sizeof(sseu),
 		.value = addr,
 	};
+	struct intel_context *parent, *child;
+	struct i915_gem_context *ctx;
 
 	set_slices(client);
+	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &sseu, sizeof(sseu)), 0);
 
-	for (i = 0; i < ARRAY_SIZE(sseus); i++) {
-		const u64 extensions = build_extensions(test, 0);
-		unsigned int j;
+	allow_parallel(client);
+	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &args.ctx_id), 0);
+	/* Only that of a render engine can be set, and only another one is parallel */
+	engine->class = RENDER_CLASS;
+	KUNIT_ASSERT_EQ(test, context_setparam(client, &args), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, args.ctx_id), 0);
+	expect_sseu(test, client, args.ctx_id, 0, &sseu);
 
-		/* The first, which is valid, and then another one */
-		KUNIT_ASSERT_EQ(test, create_context(client, extensions, &args.ctx_id), 0);
-		for (j = 0; j <= i; j += i ?: 1) {
-			sseu.slice_mask = sseus[j].slices;
-			sseu.subslice_mask = sseus[j].subslices;
-			sseu.min_eus_per_subslice = sseus[j].min_eus;
-			sseu.max_eus_per_subslice = sseus[j].max_eus;
-			KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, &sseu,
-							   sizeof(sseu)), 0);
-			KUNIT_EXPECT_EQ(test, context_setparam(client, &args), sseus[j].err);
-		}
-		sseu = get_sseu(test, client, args.ctx_id, 0);
-		KUNIT_EXPECT_EQ(test, sseu.slice_mask, sseus[0].slices);
-		KUNIT_EXPECT_EQ(test, sseu.subslice_mask, sseus[0].subslices);
-		KUNIT_EXPECT_EQ(test, sseu.min_eus_per_subslice, sseus[0].min_eus);
-		KUNIT_EXPECT_EQ(test, sseu.max_eus_per_subslice, sseus[0].max_eus);
-		KUNIT_EXPECT_EQ(test, destroy_context(client, args.ctx_id), 0);
-	}
+	ctx = find_context(client, args.ctx_id);
+	parent = get_engine(ctx, 1);
+	KUNIT_EXPECT_EQ(test, parent->sseu.slice_mask, 0);
+	for_each_child(parent, child)
+		KUNIT_EXPECT_EQ(test, child->sseu.slice_mask, 0);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, args.ctx_id), 0);
 }
 
-/* A context that cannot be protected, as there is no session, is not protected. */
+/* Without a PXP session, a context does not become protected. */
 static void context_protection_refused(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -849,7 +1025,7 @@ static void context_protection_refused(struct kunit *test)
 	i915->pxp = NULL;
 }
 
-/* An execbuf that is refused lets go of its fences. */
+/* An execbuf that is refused puts its fences. */
 static void context_exec_refused(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -861,16 +1037,16 @@ static void context_exec_refused(struct kunit *test)
 		.buffer_count = 1,
 		.cliprects_ptr = addr + sizeof(object),
 		.num_cliprects = 1,
-		.rsvd2 = U32_MAX, /* no file descriptor */
+		.rsvd2 = U32_MAX, /* no file descriptor of a fence */
 	};
-	/* Both exclude each other, and each of them needs a file descriptor */
-	static const u64 in_fences[] = {
-		I915_EXEC_FENCE_IN | I915_EXEC_FENCE_SUBMIT,
+	/* Either wants a fence, and both exclude each other */
+	static const u64 flags[] = {
 		I915_EXEC_FENCE_IN,
 		I915_EXEC_FENCE_SUBMIT,
+		I915_EXEC_FENCE_IN | I915_EXEC_FENCE_SUBMIT,
 	};
+	int i;
 	struct drm_syncobj *syncobj;
-	unsigned int i;
 
 	KUNIT_ASSERT_EQ(test, drm_syncobj_create(&syncobj, 0, NULL), 0);
 	KUNIT_EXPECT_EQ(test, drm_syncobj_get_handle(client->file, syncobj, &fence.handle), 0);
@@ -879,11 +1055,10 @@ static void context_exec_refused(struct kunit *test)
 					   sizeof(fence)), 0);
 
 	KUNIT_EXPECT_EQ(test, kref_read(&syncobj->refcount), 2);
-	for (i = 0; i < ARRAY_SIZE(in_fences); i++) {
-		exec.flags = I915_EXEC_FENCE_ARRAY | in_fences[i];
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		exec.flags = I915_EXEC_FENCE_ARRAY | flags[i];
 		KUNIT_EXPECT_EQ(test, client->mock->ops->execbuffer(&client->mock->i915->drm,
-								    &exec, client->file),
-				-EINVAL);
+								    &exec, client->file), -EINVAL);
 		KUNIT_EXPECT_EQ(test, kref_read(&syncobj->refcount), 2);
 	}
 	drm_syncobj_put(syncobj);
@@ -898,6 +1073,8 @@ static void context_exec_on_closed_child(struct kunit *test)
 	struct drm_device *drm = &mock->i915->drm;
 	struct drm_i915_gem_exec_object2 batches[3] = {};
 	struct drm_i915_gem_execbuffer2 exec = { .buffer_count = ARRAY_SIZE(batches) };
+	struct intel_context *parent, *child, *other;
+	int pins;
 	struct i915_gem_context *ctx;
 	struct census before, after;
 	u32 id;
@@ -906,12 +1083,8 @@ static void context_exec_on_closed_child(struct kunit *test)
 	allow_parallel(client);
 	before = take_census(client, 0);
 
-	for (i = 0; i < ARRAY_SIZE(batches); i++) {
-		struct drm_i915_gem_create create = { .size = PAGE_SIZE };
-
-		KUNIT_ASSERT_EQ(test, mock->ops->gem_create(drm, &create, client->file), 0);
-		batches[i].handle = create.handle;
-	}
+	for (i = 0; i < ARRAY_SIZE(batches); i++)
+		KUNIT_ASSERT_EQ(test, create_object(client, &batches[i].handle), 0);
 	exec.buffers_ptr = map_user_page(test);
 	KUNIT_ASSERT_EQ(test, copy_to_user(u64_to_user_ptr(exec.buffers_ptr), batches,
 					   sizeof(batches)), 0);
@@ -921,9 +1094,16 @@ static void context_exec_on_closed_child(struct kunit *test)
 	ctx = find_context(client, id);
 	exec.rsvd1 = id;
 
-	KUNIT_ASSERT_EQ(test, mock->ops->close_child(ctx, 0), 0);
-	KUNIT_EXPECT_EQ(test, mock->ops->execbuffer(drm, &exec, client->file), -ENOENT);
-	KUNIT_EXPECT_EQ(test, mock->ops->reopen_child(ctx, 0), 0);
+	parent = get_engine(ctx, 0);
+	for_each_child(parent, child) {
+		pins = atomic_read(&parent->pin_count);
+		KUNIT_ASSERT_EQ(test, mock->ops->close_child(child), 0);
+		KUNIT_EXPECT_EQ(test, mock->ops->execbuffer(drm, &exec, client->file), -ENOENT);
+		KUNIT_EXPECT_EQ(test, mock->ops->reopen_child(child), 0);
+		KUNIT_EXPECT_EQ(test, atomic_read(&parent->pin_count), pins);
+		for_each_child(parent, other)
+			KUNIT_EXPECT_EQ(test, atomic_read(&other->pin_count), 1);
+	}
 	KUNIT_EXPECT_EQ(test, mock->ops->execbuffer(drm, &exec, client->file), 0);
 
 	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
@@ -933,7 +1113,7 @@ static void context_exec_on_closed_child(struct kunit *test)
 	expect_same(test, "after it was destroyed", &before, &after);
 }
 
-/* A context that is made protected once more holds no more of the device. */
+/* A context that is protected twice takes one runtime PM reference, and gives it back. */
 static void context_protected_twice(struct kunit *test)
 {
 	static const struct drm_i915_gem_context_param params[] = {
@@ -967,7 +1147,7 @@ static void context_protected_twice(struct kunit *test)
 	expect_same(test, "after it was destroyed", &before, &after);
 }
 
-/* Another thread of the client, that guesses ids. */
+/* Another thread of the client that guesses ids. */
 struct guesser {
 	struct mock_client *client;
 	bool came;
@@ -980,7 +1160,7 @@ static void destroy_and_create(void *data, struct i915_gem_context *ctx)
 	struct guesser *g = data;
 	u32 id;
 
-	/* Not once more by what it makes itself */
+	/* Not again for the context that it creates itself */
 	if (ctx->i915 != g->client->mock->i915 || g->came)
 		return;
 	g->came = true;
@@ -990,7 +1170,7 @@ static void destroy_and_create(void *data, struct i915_gem_context *ctx)
 	g->err = create_context(g->client, 0, &g->id);
 }
 
-/* Calls that come while the create ioctl makes a context do not take its id. */
+/* Calls made while the create ioctl creates a context cannot take its id. */
 static void context_created_among_guesses(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -1019,25 +1199,27 @@ static void context_created_among_guesses(struct kunit *test)
 	expect_same(test, "after both were destroyed", &before, &after);
 }
 
-#if IS_ENABLED(CONFIG_KRETPROBES) && IS_ENABLED(CONFIG_FAILSLAB)
 /* Fails the nth allocation of a task, and all that follow. */
-static struct {
+struct failing {
+	struct kretprobe probe;
 	struct task_struct *task;
 	unsigned int nth, seen;
-} failing;
+};
 
+#if IS_ENABLED(CONFIG_KRETPROBES) && IS_ENABLED(CONFIG_FAILSLAB)
 static int failing_entry(struct kretprobe_instance *ri, struct pt_regs *regs)
 {
+	struct failing *failing = container_of(get_kretprobe(ri), typeof(*failing), probe);
 	const gfp_t gfp = (__force gfp_t)regs_get_kernel_argument(regs, 1);
 
-	if (current != READ_ONCE(failing.task))
+	if (current != READ_ONCE(failing->task))
 		return 1;
 
 	/* Interrupts, object debugging, and what a free may allocate for itself */
 	if (gfp & (__GFP_NOFAIL | __GFP_HIGH) || !(gfp & __GFP_RECLAIM))
 		return 1;
 
-	return ++failing.seen < failing.nth;
+	return ++failing->seen < failing->nth;
 }
 
 static int failing_return(struct kretprobe_instance *ri, struct pt_regs *regs)
@@ -1047,50 +1229,58 @@ static int failing_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 	return 0;
 }
 
-static struct kretprobe failing_probe = {
-	.kp.symbol_name = "should_failslab",
-	.entry_handler = failing_entry,
-	.handler = failing_return,
-};
-
-static void unregister_failing_probe(void *unused)
+static void failing_unregister(void *data)
 {
-	unregister_kretprobe(&failing_probe);
-	/* For the next register_kretprobe(), which does not take used ones */
-	memset(&failing_probe.kp, 0, sizeof(failing_probe.kp));
-	failing_probe.kp.symbol_name = "should_failslab";
+	struct failing *failing = data;
+
+	unregister_kretprobe(&failing->probe);
 }
 
-static void failing_start(unsigned int nth)
+static struct failing *failing_register(struct kunit *test)
 {
-	failing.nth = nth;
-	failing.seen = 0;
-	WRITE_ONCE(failing.task, current);
+	struct failing *failing;
+
+	failing = kunit_kzalloc(test, sizeof(*failing), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, failing);
+
+	failing->probe.kp.symbol_name = "should_failslab";
+	failing->probe.entry_handler = failing_entry;
+	failing->probe.handler = failing_return;
+	KUNIT_ASSERT_EQ(test, register_kretprobe(&failing->probe), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, failing_unregister, failing), 0);
+
+	return failing;
+}
+#else
+static struct failing *failing_register(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
+}
+#endif
+
+static void failing_start(struct failing *failing, unsigned int nth)
+{
+	failing->nth = nth;
+	failing->seen = 0;
+	WRITE_ONCE(failing->task, current);
 }
 
-/* Says whether an allocation has failed. */
-static bool failing_stop(void)
+/* Returns true if an allocation has failed. */
+static bool failing_stop(struct failing *failing)
 {
-	WRITE_ONCE(failing.task, NULL);
+	WRITE_ONCE(failing->task, NULL);
 
-	return failing.seen >= failing.nth;
+	return failing->seen >= failing->nth;
 }
 
-static void failing_probe_register(struct kunit *test)
-{
-	KUNIT_ASSERT_EQ(test, register_kretprobe(&failing_probe), 0);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, unregister_failing_probe, NULL), 0);
-}
-
-/* Stale contexts are freed before memory is asked for, even if there is none. */
+/* Stale contexts are freed before the first allocation, so even if that fails. */
 static void context_reaped_before_allocation(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
+	struct failing *failing = failing_register(test);
 	struct mock_device *mock = test->priv;
 	u32 id[3];
 	int err, i;
-
-	failing_probe_register(test);
 
 	for (i = 0; i < 2; i++) {
 		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[i]), 0);
@@ -1102,21 +1292,21 @@ static void context_reaped_before_allocation(struct kunit *test)
 
 	if (made_by_first_use(test)) {
 		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[2]), 0);
-		failing_start(1);
+		failing_start(failing, 1);
 		err = use_context(client, id[2]);
 	} else {
 		/* The first allocation is that of the proto-context */
-		failing_start(2);
+		failing_start(failing, 2);
 		err = create_context(client, 0, &id[2]);
 	}
-	KUNIT_EXPECT_TRUE(test, failing_stop());
+	KUNIT_EXPECT_TRUE(test, failing_stop(failing));
 	KUNIT_EXPECT_EQ(test, err, -ENOMEM);
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
-/* Says how many allocations it took for the creation not to fail any more. */
-static unsigned int fail_creations(struct kunit *test, struct mock_client *client,
-				   u32 vm_id, u64 extensions)
+/* Returns how many allocations had to succeed for the creation to succeed. */
+static unsigned int fail_creations(struct kunit *test, struct failing *failing,
+				   struct mock_client *client, u32 vm_id, u64 extensions)
 {
 	const struct census before = take_census(client, vm_id);
 	unsigned int made, used;
@@ -1127,9 +1317,9 @@ static unsigned int fail_creations(struct kunit *test, struct mock_client *clien
 	int err;
 
 	for (made = 1, failed = true; failed; made++) {
-		failing_start(made);
+		failing_start(failing, made);
 		err = create_context(client, extensions, &id);
-		failed = failing_stop();
+		failed = failing_stop(failing);
 
 		snprintf(when, sizeof(when), "create, allocation %u", made);
 		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
@@ -1142,9 +1332,9 @@ static unsigned int fail_creations(struct kunit *test, struct mock_client *clien
 
 	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
 	for (used = 1, failed = true; failed; used++) {
-		failing_start(used);
+		failing_start(failing, used);
 		err = use_context(client, id);
-		failed = failing_stop();
+		failed = failing_stop(failing);
 
 		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
 				      "use, allocation %u: %d", used, err);
@@ -1157,23 +1347,22 @@ static unsigned int fail_creations(struct kunit *test, struct mock_client *clien
 }
 
 /*
- * Wherever memory ends while a context is made, what was taken is given back,
- * and with memory it works.
+ * Whichever allocation fails while a context is created, nothing is left behind, and
+ * the creation succeeds once none fails.
  */
 static void context_creation_fails(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
+	struct failing *failing = failing_register(test);
 	const u32 vm_id = create_vm(test, client);
 
-	failing_probe_register(test);
-
 	/* With a vm and an engine map, and with those that the driver makes */
-	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id,
+	KUNIT_EXPECT_GT(test, fail_creations(test, failing, client, vm_id,
 					     build_extensions(test, vm_id)), 8);
-	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id, 0), 8);
+	KUNIT_EXPECT_GT(test, fail_creations(test, failing, client, vm_id, 0), 8);
 
 	allow_parallel(client);
-	KUNIT_EXPECT_GT(test, fail_creations(test, client, vm_id,
+	KUNIT_EXPECT_GT(test, fail_creations(test, failing, client, vm_id,
 					     build_extensions_for(test, vm_id, FIRST_PARALLEL)), 8);
 }
 
@@ -1181,6 +1370,7 @@ static void context_creation_fails(struct kunit *test)
 static void context_file_fails(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
+	struct failing *failing = failing_register(test);
 	struct mock_device *mock = test->priv;
 	struct census before, after;
 	unsigned int opened, made;
@@ -1188,13 +1378,12 @@ static void context_file_fails(struct kunit *test)
 	bool failed;
 	int err;
 
-	failing_probe_register(test);
 	before = take_census(client, 0);
 
 	for (opened = 1, failed = true; failed; opened++) {
-		failing_start(opened);
+		failing_start(failing, opened);
 		filp = mock_drm_getfile(mock->i915->drm.primary, O_RDWR);
-		failed = failing_stop();
+		failed = failing_stop(failing);
 		err = PTR_ERR_OR_ZERO(filp);
 
 		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
@@ -1207,9 +1396,9 @@ static void context_file_fails(struct kunit *test)
 	for (made = 1, failed = true; failed; made++) {
 		struct drm_i915_gem_vm_control args = {};
 
-		failing_start(made);
+		failing_start(failing, made);
 		err = vm_create(client, &args);
-		failed = failing_stop();
+		failed = failing_stop(failing);
 
 		KUNIT_EXPECT_TRUE_MSG(test, !err || (failed && err == -ENOMEM),
 				      "vm, allocation %u: %d", made, err);
@@ -1222,24 +1411,15 @@ static void context_file_fails(struct kunit *test)
 	expect_same(test, "after all", &before, &after);
 }
 
-static const char *fence_name(struct dma_fence *fence)
-{
-	return "test";
-}
-
-static const struct dma_fence_ops fence_ops = {
-	.get_driver_name = fence_name,
-	.get_timeline_name = fence_name,
-};
-
 /*
- * A context that is destroyed when there is no memory is there until the requests of
- * all its engines have ended.
+ * A context that is destroyed while allocations fail stays until the requests of all its
+ * engines have completed.
  */
 static void context_freed_after_requests_without_memory(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
 	const u64 extensions = build_extensions_for(test, 0, SECOND_THE_SAME);
+	struct failing *failing = failing_register(test);
 	struct mock_device *mock = test->priv;
 	struct i915_gem_context *ctx;
 	struct census before, after;
@@ -1247,111 +1427,84 @@ static void context_freed_after_requests_without_memory(struct kunit *test)
 	int err, i;
 	u32 id;
 
-	failing_probe_register(test);
 	before = take_census(client, 0);
 
 	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
 	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
 	ctx = find_context(client, id);
 
-	fence = kzalloc_obj(*fence);
-	KUNIT_ASSERT_NOT_NULL(test, fence);
-	dma_fence_init(fence, &fence_ops, NULL, dma_fence_context_alloc(1), 1);
+	fence = create_fence(test);
 	for (i = 0; i < 2; i++)
 		KUNIT_EXPECT_EQ(test, mock->ops->submit(ctx, i, fence, 0), 0);
 
-	failing_start(1);
+	failing_start(failing, 1);
 	err = destroy_context(client, id);
-	failing_stop();
+	failing_stop(failing);
 	KUNIT_EXPECT_EQ(test, err, 0);
 
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, waiting(client), 1);
 
-	dma_fence_signal(fence);
-	dma_fence_put(fence);
+	kunit_release_action(test, end_fence, fence);
 	after = complete_requests(client, &before);
 	expect_same(test, "after the requests", &before, &after);
 }
-#else
-static void context_reaped_before_allocation(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
-}
 
-static void context_creation_fails(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
-}
-
-static void context_file_fails(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
-}
-
-static void context_freed_after_requests_without_memory(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
-}
-
-#endif
-
-#if IS_ENABLED(CONFIG_KPROBES)
-/* What a vm has when it is given an id in this array. */
-static struct {
+/* Sees what the vm has that is given an id in this array. */
+struct publish {
+	struct kprobe probe;
 	struct xarray *vm_xa;
-	struct drm_i915_file_private *client;
-} published;
+	struct drm_i915_file_private *fpriv;
+};
 
 static int publish_entry(struct kprobe *probe, struct pt_regs *regs)
 {
+	struct publish *publish = container_of(probe, typeof(*publish), probe);
 	struct i915_address_space *vm = (void *)regs_get_kernel_argument(regs, 2);
 
-	if ((void *)regs_get_kernel_argument(regs, 0) == published.vm_xa)
-		published.client = vm->fpriv;
+	if ((void *)regs_get_kernel_argument(regs, 0) == publish->vm_xa)
+		publish->fpriv = vm->fpriv;
 
 	return 0;
 }
 
-static struct kprobe publish_probe;
-
-static void unregister_publish_probe(void *unused)
+static void publish_unregister(void *data)
 {
-	unregister_kprobe(&publish_probe);
+	struct publish *publish = data;
+
+	unregister_kprobe(&publish->probe);
 }
 
 /* A vm is complete when it gets its id, by which another thread can destroy it. */
 static void context_vm_complete_with_its_id(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
+	struct publish *publish;
 
-	published.vm_xa = &client_fpriv(client)->vm_xa;
-	published.client = NULL;
-	/* Made anew, as a used one is not taken */
-	publish_probe = (struct kprobe) {
-		.symbol_name = "__xa_alloc",
-		.pre_handler = publish_entry,
-	};
-	KUNIT_ASSERT_EQ(test, register_kprobe(&publish_probe), 0);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, unregister_publish_probe, NULL), 0);
+	if (!IS_ENABLED(CONFIG_KPROBES))
+		kunit_skip(test, "needs CONFIG_KPROBES");
+
+	publish = kunit_kzalloc(test, sizeof(*publish), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, publish);
+
+	publish->vm_xa = &client_fpriv(client)->vm_xa;
+	publish->probe.symbol_name = "__xa_alloc";
+	publish->probe.pre_handler = publish_entry;
+	KUNIT_ASSERT_EQ(test, register_kprobe(&publish->probe), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, publish_unregister, publish), 0);
 
 	KUNIT_EXPECT_EQ(test, destroy_vm(client, create_vm(test, client)), 0);
-	KUNIT_EXPECT_PTR_EQ(test, published.client, client_fpriv(client));
+	KUNIT_EXPECT_PTR_EQ(test, publish->fpriv, client_fpriv(client));
 }
-#else
-static void context_vm_complete_with_its_id(struct kunit *test)
-{
-	kunit_skip(test, "needs CONFIG_KPROBES");
-}
-#endif
 
 static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_all_comes_back, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_with_file, creation_path_gen_params),
-	KUNIT_CASE_PARAM(context_counters, creation_path_gen_params),
-	KUNIT_CASE_PARAM(context_vm_ids, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_reaped_by_ioctl, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_listed_until_freed, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_left_by_driver_release, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_counted, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_vm_ids, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_after_request, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_forgets_objects, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_creation_refused, creation_path_gen_params),
@@ -1362,8 +1515,10 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_unpins_parallel_engine, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_freed_after_child_request, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_exec_on_closed_child, creation_path_gen_params),
-	KUNIT_CASE_PARAM(context_parallel_engine_limits, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_parallel_engine_size, parallel_size_gen_params),
+	KUNIT_CASE_PARAM(context_closes_children, close_of_children_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_of_its_engine, gen11_path_gen_params),
+	KUNIT_CASE_PARAM(context_sseu_not_of_children, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_refused, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_exec_refused, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_protected_twice, creation_path_gen_params),

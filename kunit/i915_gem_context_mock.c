@@ -6,11 +6,13 @@
  * syncobj, and that to its fence, serves as one.
  */
 
+#include <kunit/static_stub.h>
+
 #include <linux/debug_locks.h>
-#include <linux/ktime.h>
-#include <linux/rcupdate.h>
-#include <linux/tracepoint.h>
-#include <linux/workqueue.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 
 #include <drm/drm_drv.h>
 #include <drm/drm_syncobj.h>
@@ -22,16 +24,8 @@
 
 #include "i915_gem_context_mock.h"
 
-/* More than anything here takes under emulation, unless it never ends */
-#define PATIENCE_MS	10000
-
-static const struct intel_device_info mock_info = {
-	.__runtime.graphics.ip.ver = 12,
-	.__runtime.page_sizes = I915_GTT_PAGE_SIZE_4K,
-	.memory_regions = BIT(INTEL_REGION_SMEM),
-	.platform_engine_mask = BIT(RCS0),
-	.max_pat_index = 3,
-};
+/* Without page tables, a context is all that there is to free */
+static const struct intel_device_info mock_info = MOCK_DEVICE_INFO(12, INTEL_PPGTT_NONE);
 
 /**
  * mock_device_test_release - for &drm_driver.release of mock devices
@@ -64,25 +58,24 @@ static void blocker_fn(struct work_struct *work)
 	wait_for_completion(&mock->unblock);
 }
 
-static void count_warning(void *warnings, enum error_detector detector, unsigned long id)
+/* Unlike TAINT_WARN, which stays once it is set, this tells of each warning. */
+static void count_warning(void *mock_device, enum error_detector detector, unsigned long id)
 {
-	atomic_inc(warnings);
+	struct mock_device *mock = mock_device;
+
+	atomic_inc(&mock->warnings);
 }
 
-static void unprobe_warnings(void *warnings)
+/* Runs last, so that a warning of the device's own end is also seen. */
+static void expect_no_warning(void *kunit)
 {
-	unregister_trace_error_report_end(count_warning, warnings);
+	struct kunit *test = kunit;
+	struct mock_device *mock = test->priv;
+
+	unregister_trace_error_report_end(count_warning, mock);
 	tracepoint_synchronize_unregister();
-}
-
-/* The taint of the kernel would tell only of the first warning since boot. */
-static int probe_warnings(struct kunit *test, struct mock_device *mock)
-{
-	if (!IS_ENABLED(CONFIG_TRACEPOINTS) ||
-	    register_trace_error_report_end(count_warning, &mock->warnings))
-		return 0;
-
-	return kunit_add_action_or_reset(test, unprobe_warnings, &mock->warnings);
+	KUNIT_EXPECT_EQ_MSG(test, atomic_read(&mock->warnings), 0,
+			    "the kernel warned, see its log");
 }
 
 static void destroy_ida(void *ida)
@@ -109,15 +102,18 @@ int mock_device_test_init_for(struct kunit *test, const struct drm_driver *drive
 	if (!mock)
 		return -ENOMEM;
 
+	test->priv = mock;
 	mock->debug_locks = debug_locks;
-	err = probe_warnings(test, mock);
-	if (err)
-		return err;
+	/* Without CONFIG_TRACEPOINTS, only the log tells of warnings */
+	if (!register_trace_error_report_end(count_warning, mock)) {
+		err = kunit_add_action_or_reset(test, expect_no_warning, test);
+		if (err)
+			return err;
+	}
 
 	spin_lock_init(&mock->struct_mutex);
 	INIT_LIST_HEAD(&mock->contexts);
 	INIT_LIST_HEAD(&mock->clients);
-	INIT_LIST_HEAD(&mock->vms);
 	INIT_WORK(&mock->blocker, blocker_fn);
 	init_completion(&mock->unblock);
 	ida_init(&mock->hw_ida);
@@ -126,18 +122,11 @@ int mock_device_test_init_for(struct kunit *test, const struct drm_driver *drive
 		return err;
 
 	mock->ops = &i915_gem_context_test_ops;
-	mock->driver = *driver;
-	mock->i915 = mock->ops->create_device(&mock->driver, info, "mock");
+	mock->i915 = mock->ops->create_device(driver, info, "mock");
 	if (!mock->i915)
 		return -ENOMEM;
 
-	err = kunit_add_action_or_reset(test, destroy_device, mock);
-	if (err)
-		return err;
-
-	test->priv = mock;
-
-	return 0;
+	return kunit_add_action_or_reset(test, destroy_device, mock);
 }
 
 /**
@@ -152,26 +141,14 @@ int mock_device_test_init(struct kunit *test)
 	return mock_device_test_init_for(test, &mock_drm_driver, &mock_info);
 }
 
-/* Nothing is left on any list, nor counted as left. */
-static void expect_nothing_waits(struct kunit *test, struct mock_device *mock)
-{
-	struct i915_gem_reclaim *r = &mock->i915->gem.reclaim;
-
-	KUNIT_EXPECT_TRUE_MSG(test, llist_empty(&r->free_list), "the worker was not queued");
-	KUNIT_EXPECT_TRUE_MSG(test, llist_empty(&mock->i915->mm.free_list),
-			      "objects are not freed");
-	KUNIT_EXPECT_EQ(test, atomic_read(&mock->i915->mm.free_count), 0);
-	KUNIT_EXPECT_EQ(test, atomic_read(&r->closed), 0);
-	KUNIT_EXPECT_EQ(test, atomic_read(&r->pending), 0);
-}
-
 /**
  * mock_device_test_exit - for &kunit_suite.exit: what holds after every test
  * @test: the test
  *
- * Puts what an aborted test has left behind, and expects that the worker then frees
- * all contexts, without the help of a flush, that their ids came back, and that
- * neither lockdep complained nor the kernel warned during the test.
+ * Puts what an aborted test has left behind, and expects that all contexts are
+ * then freed, first by the worker alone, that their ids came back, and that lockdep
+ * did not complain during the test, if it had not done so before. The kernel must not
+ * warn before the end of the device.
  *
  * Context: Process context.
  */
@@ -180,45 +157,28 @@ void mock_device_test_exit(struct kunit *test)
 	struct mock_device *mock = test->priv;
 	struct tracked_context *t, *tn;
 
-	if (!mock)
+	if (!mock || !mock->i915)
 		return;
 
 	mock_device_unblock_queue(mock);
 	list_for_each_entry_safe(t, tn, &mock->contexts, link)
 		tracked_context_destroy(t);
-	mock_device_settle(mock);
-	expect_nothing_waits(test, mock);
+	/* Before the drain, which frees also what the worker was not queued for */
+	KUNIT_EXPECT_TRUE_MSG(test, mock_device_wait_freed(mock),
+			      "the worker does not free what was released");
+	mock->ops->drain(mock->i915);
 
 	KUNIT_EXPECT_EQ_MSG(test, mock->freed, mock->created, "contexts are lost");
 	KUNIT_EXPECT_TRUE_MSG(test, ida_is_empty(&mock->hw_ida), "ids are lost");
 	KUNIT_EXPECT_TRUE_MSG(test, list_empty(&mock->i915->gem.contexts.list),
 			      "contexts are lost");
 
+	KUNIT_EXPECT_EQ(test, atomic_read(&mock->i915->mm.free_count), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&mock->i915->gem.reclaim.closed), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&mock->i915->gem.reclaim.pending), 0);
+
 	KUNIT_EXPECT_EQ_MSG(test, debug_locks, mock->debug_locks,
 			    "lockdep complained, see the kernel log");
-	KUNIT_EXPECT_EQ_MSG(test, atomic_read(&mock->warnings), 0,
-			    "the kernel warned, see its log");
-}
-
-/**
- * mock_device_settle - wait until nothing is left to be freed
- * @mock: the device
- *
- * Only lets the worker, the workqueues and RCU callbacks run. Unlike a flush it frees
- * nothing by itself, so what nobody was queued for is still there afterwards.
- *
- * Context: Process context. May sleep.
- */
-void mock_device_settle(struct mock_device *mock)
-{
-	int i;
-
-	/* Each may leave something to the others */
-	for (i = 0; i < 3; i++) {
-		mock->ops->run_worker(mock->i915);
-		rcu_barrier();
-		flush_workqueue(mock->i915->unordered_wq);
-	}
 }
 
 /**
@@ -251,10 +211,174 @@ void mock_device_unblock_queue(struct mock_device *mock)
 	flush_work(&mock->blocker);
 }
 
+/**
+ * mock_device_wait_freed - wait until the worker has freed all that was released
+ * @mock: the device
+ *
+ * Frees nothing and does not queue or hurry the worker, so that a worker that was
+ * not queued is not overlooked.
+ *
+ * Context: Process context. May sleep.
+ * Return: False if something is left after %PATIENCE.
+ */
+bool mock_device_wait_freed(struct mock_device *mock)
+{
+	const unsigned long end = jiffies + PATIENCE;
+
+	do {
+		if (mock->ops->all_freed(mock->i915))
+			return true;
+		schedule_timeout_uninterruptible(1);
+	} while (time_before(jiffies, end));
+
+	return mock->ops->all_freed(mock->i915);
+}
+
+static void stub_gt(struct intel_gt *gt)
+{
+}
+
+/**
+ * mock_device_stub_gt - have driver remove and release leave the GT alone
+ * @test: the test
+ *
+ * A mock device calls intel_gt_driver_remove() when it is destroyed, and does not have
+ * what intel_gt_driver_release() releases. In effect until the end of the test.
+ *
+ * Context: Process context, the thread of the test.
+ */
+void mock_device_stub_gt(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+
+	kunit_activate_static_stub(test, mock->ops->gt_driver_remove, stub_gt);
+	kunit_activate_static_stub(test, mock->ops->gt_driver_release, stub_gt);
+}
+
+static int call_thread(void *data)
+{
+	struct call *call = data;
+
+	current->kunit_test = call->test;
+	/* As for the task of a user */
+	allow_signal(SIGKILL);
+	call->ret = call->fn(call->data);
+	kthread_complete_and_exit(&call->done, 0);
+}
+
+static void call_join(void *data)
+{
+	struct call *call = data;
+
+	if (!call->ended)
+		wait_for_completion(&call->done);
+	put_task_struct(call->task);
+}
+
+/**
+ * call_start - call something in a thread of its own, or end the test
+ * @test: the test, which does not end before the call
+ * @fn: what to call
+ * @data: its argument
+ *
+ * Context: Process context, the thread of the test. May sleep.
+ * Return: The call.
+ */
+struct call *call_start(struct kunit *test, int (*fn)(void *data), void *data)
+{
+	struct call *call;
+
+	call = kunit_kzalloc(test, sizeof(*call), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, call);
+
+	call->test = test;
+	call->fn = fn;
+	call->data = data;
+	init_completion(&call->done);
+	call->task = kthread_create(call_thread, call, "i915-call");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, call->task);
+	get_task_struct(call->task);
+	wake_up_process(call->task);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, call_join, call), 0);
+
+	return call;
+}
+
+/* What call_start_flush() calls */
+struct flush_call {
+	struct drm_i915_private *i915;
+	void (*flush)(struct drm_i915_private *i915);
+};
+
+static int call_flush(void *data)
+{
+	struct flush_call *f = data;
+
+	f->flush(f->i915);
+
+	return 0;
+}
+
+/**
+ * call_start_flush - flush the device in a thread of its own, or end the test
+ * @test: the test
+ * @flush: such as &i915_gem_context_test_ops.flush
+ *
+ * Context: Process context, the thread of the test. May sleep.
+ * Return: The call.
+ */
+struct call *call_start_flush(struct kunit *test,
+			      void (*flush)(struct drm_i915_private *i915))
+{
+	struct mock_device *mock = test->priv;
+	struct flush_call *f;
+
+	f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	f->i915 = mock->i915;
+	f->flush = flush;
+
+	return call_start(test, call_flush, f);
+}
+
+/**
+ * call_wait - has the call ended?
+ * @call: the call
+ * @timeout: how many jiffies to wait for that
+ *
+ * Context: Process context. May sleep.
+ * Return: True if it has.
+ */
+bool call_wait(struct call *call, unsigned long timeout)
+{
+	if (!call->ended)
+		call->ended = wait_for_completion_timeout(&call->done, timeout);
+
+	return call->ended;
+}
+
+/**
+ * call_end - wait until the call has ended
+ * @test: the test
+ * @call: the call, whose &call.ret is valid then
+ *
+ * Context: Process context, the thread of the test. May sleep.
+ */
+void call_end(struct kunit *test, struct call *call)
+{
+	kunit_release_action(test, call_join, call);
+}
+
 static const char *mock_fence_name(struct dma_fence *fence)
 {
 	return "mock";
 }
+
+/* For a fence that a test signals by itself */
+const struct dma_fence_ops test_fence_ops = {
+	.get_driver_name = mock_fence_name,
+	.get_timeline_name = mock_fence_name,
+};
 
 static void tracked_context_free(struct dma_fence *fence)
 {
@@ -420,10 +544,10 @@ bool tracked_context_is_freed(const struct tracked_context *t)
  */
 void tracked_context_hold(struct tracked_context *t)
 {
-	ktime_t end = ktime_add_ms(ktime_get(), PATIENCE_MS);
+	const unsigned long end = jiffies + PATIENCE;
 
 	WRITE_ONCE(t->being_freed, true);
-	while (!READ_ONCE(t->let_go) && ktime_before(ktime_get(), end))
+	while (!READ_ONCE(t->let_go) && time_before(jiffies, end))
 		cpu_relax();
 }
 
@@ -436,9 +560,9 @@ void tracked_context_hold(struct tracked_context *t)
  */
 void tracked_context_wait_being_freed(struct kunit *test, struct tracked_context *t)
 {
-	ktime_t end = ktime_add_ms(ktime_get(), PATIENCE_MS);
+	const unsigned long end = jiffies + PATIENCE;
 
-	while (!READ_ONCE(t->being_freed) && ktime_before(ktime_get(), end))
+	while (!READ_ONCE(t->being_freed) && time_before(jiffies, end))
 		cpu_relax();
 	KUNIT_ASSERT_TRUE_MSG(test, READ_ONCE(t->being_freed), "nobody frees the context");
 }
@@ -550,7 +674,7 @@ void mock_client_test_exit(struct kunit *test)
 	struct mock_device *mock = test->priv;
 	struct mock_client *client, *cn;
 
-	if (!mock)
+	if (!mock || !mock->i915)
 		return;
 
 	mock_device_unblock_queue(mock);

@@ -11,12 +11,11 @@
 
 #include <linux/atomic.h>
 #include <linux/completion.h>
+#include <linux/cpumask.h>
 #include <linux/dma-fence.h>
 #include <linux/idr.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
-
-#include <drm/drm_drv.h>
 
 #include "gem/selftests/mock_context.h"
 #include "gt/intel_gt_types.h"
@@ -24,12 +23,16 @@
 #include "i915_file_private.h"
 
 struct drm_device;
+struct drm_driver;
 struct i915_gem_context;
+struct task_struct;
+
+/* Longer than anything here takes on a loaded machine, unless it never ends */
+#define PATIENCE	(10 * HZ)
 
 /**
  * struct mock_device - a mock GEM device, and what its tracked contexts share
- * @ops: what the driver lets tests have
- * @driver: that of @i915, by which to_mock_device() finds this
+ * @ops: functions of the driver, for tests to call
  * @i915: the device
  * @struct_mutex: the lock that the free of a tracked context needs, and that others
  *	hold while they drop a reference: the place that struct_mutex had. It is
@@ -38,26 +41,25 @@ struct i915_gem_context;
  * @hw_ida: ids of tracked contexts, given back by their free and by nothing else
  * @contexts: those that are not closed
  * @clients: open files, for tests that open some
- * @vms: those that a test watches
- * @created: how many tracked contexts were made
+ * @created: how many tracked contexts were created
  * @freed: how many of them were freed
- * @freed_unseen: how many of these by somebody for whom a flush does not wait
+ * @freed_unseen: how many of these a flush would not have waited for
  * @blocker: a work that occupies the ordered workqueue until @unblock
  * @unblock: completed for @blocker to end
  * @blocked: @blocker was queued
- * @debug_locks: did lockdep work when the device was made?
- * @warnings: how often the kernel has warned, and KASAN has reported, since then
+ * @vms: those that the suite of address spaces watches
+ * @retired: for a static stub of intel_gt_retire_idle() to count its calls
+ * @debug_locks: did lockdep work when the device was created?
+ * @warnings: how often the kernel has warned since, until the device is destroyed
  */
 struct mock_device {
 	const struct i915_gem_context_test_ops *ops;
-	struct drm_driver driver;
 	struct drm_i915_private *i915;
 
 	spinlock_t struct_mutex; /* nests in what the free holds */
 	struct ida hw_ida;
 	struct list_head contexts;
 	struct list_head clients;
-	struct list_head vms;
 	unsigned int created;
 	unsigned int freed;
 	unsigned int freed_unseen;
@@ -66,6 +68,9 @@ struct mock_device {
 	struct completion unblock;
 	bool blocked;
 
+	struct list_head vms;
+	unsigned int retired;
+
 	bool debug_locks;
 	atomic_t warnings;
 };
@@ -73,7 +78,7 @@ struct mock_device {
 /**
  * struct tracked_context - a context of the driver, and what its free calls
  * @mock: the device
- * @ctx: the context, made by i915_gem_create_context()
+ * @ctx: the context, created by i915_gem_create_context()
  * @link: in &mock_device.contexts
  * @hw_id: from &mock_device.hw_ida
  * @fence: in &i915_gem_context.syncobj, which holds the only reference to it:
@@ -81,7 +86,7 @@ struct mock_device {
  * @free_fn: called by the free before it takes &mock_device.struct_mutex, or NULL
  * @next: for @free_fn
  * @freed: 0, or when the context was freed: the first that was is 1
- * @being_freed: the free has come to @free_fn
+ * @being_freed: the free has reached @free_fn
  * @let_go: tracked_context_hold() is to end
  */
 struct tracked_context {
@@ -99,11 +104,10 @@ struct tracked_context {
 	bool let_go;
 };
 
-/* A device with page tables, whose contexts are made by the first use, or from 13 at once */
-#define MOCK_CLIENT_INFO(ver_) { \
+#define MOCK_DEVICE_INFO(ver_, ppgtt_type_) { \
 	.__runtime.graphics.ip.ver = (ver_), \
 	.__runtime.page_sizes = I915_GTT_PAGE_SIZE_4K, \
-	.__runtime.ppgtt_type = INTEL_PPGTT_FULL, \
+	.__runtime.ppgtt_type = (ppgtt_type_), \
 	.__runtime.ppgtt_size = 48, \
 	.memory_regions = BIT(INTEL_REGION_SMEM), \
 	.platform_engine_mask = BIT(RCS0), \
@@ -116,6 +120,9 @@ struct tracked_context {
 		[I915_CACHE_WT]     = 3, \
 	}, \
 }
+
+/* Up to 12 the first use creates a context, from 13 on GEM_CONTEXT_CREATE does */
+#define MOCK_CLIENT_INFO(ver_) MOCK_DEVICE_INFO(ver_, INTEL_PPGTT_FULL)
 
 /**
  * struct mock_client - an open file of a mock device, by which ioctls are called
@@ -131,14 +138,43 @@ struct mock_client {
 	struct drm_file *file;
 };
 
+extern const struct dma_fence_ops test_fence_ops;
+
 int mock_device_test_init(struct kunit *test);
 int mock_device_test_init_for(struct kunit *test, const struct drm_driver *driver,
 			      const struct intel_device_info *info);
 void mock_device_test_exit(struct kunit *test);
 void mock_device_test_release(struct drm_device *drm);
-void mock_device_settle(struct mock_device *mock);
 void mock_device_block_queue(struct mock_device *mock);
 void mock_device_unblock_queue(struct mock_device *mock);
+bool mock_device_wait_freed(struct mock_device *mock);
+void mock_device_stub_gt(struct kunit *test);
+
+/**
+ * struct call - a call in a thread of its own, see call_start()
+ * @test: the test, whose static stubs the thread uses
+ * @fn: what to call
+ * @data: its argument
+ * @task: the thread
+ * @done: @fn has returned
+ * @ended: somebody has seen @done
+ * @ret: what @fn has returned
+ */
+struct call {
+	struct kunit *test;
+	int (*fn)(void *data);
+	void *data;
+	struct task_struct *task;
+	struct completion done;
+	bool ended;
+	int ret;
+};
+
+struct call *call_start(struct kunit *test, int (*fn)(void *data), void *data);
+struct call *call_start_flush(struct kunit *test,
+			      void (*flush)(struct drm_i915_private *i915));
+bool call_wait(struct call *call, unsigned long timeout);
+void call_end(struct kunit *test, struct call *call);
 
 int tracked_context_init(struct tracked_context *t, struct mock_device *mock);
 struct tracked_context *tracked_contexts_create(struct kunit *test, unsigned int count);
@@ -161,9 +197,9 @@ static inline void need_two_cpus(struct kunit *test)
 		kunit_skip(test, "needs two CPUs: kunit.py --qemu_args='-smp 2'");
 }
 
-static inline struct mock_device *to_mock_device(struct drm_i915_private *i915)
+static inline long worker_runs(struct mock_device *mock)
 {
-	return container_of(i915->drm.driver, struct mock_device, driver);
+	return atomic_long_read(&mock->i915->gem.contexts.worker_runs);
 }
 
 static inline struct drm_i915_file_private *client_fpriv(struct mock_client *client)
@@ -235,14 +271,20 @@ static inline int destroy_vm(struct mock_client *client, u32 id)
 	return client->mock->ops->vm_destroy(&client->mock->i915->drm, &args, client->file);
 }
 
+static inline int create_object(struct mock_client *client, u32 *handle)
+{
+	struct drm_i915_gem_create args = { .size = PAGE_SIZE };
+	int err;
+
+	err = client->mock->ops->gem_create(&client->mock->i915->drm, &args, client->file);
+	*handle = args.handle;
+
+	return err;
+}
+
 static inline struct i915_gem_context *find_context(struct mock_client *client, u32 id)
 {
 	return xa_load(&client_fpriv(client)->context_xa, id);
-}
-
-static inline long worker_runs(struct mock_device *mock)
-{
-	return atomic_long_read(&mock->i915->gem.contexts.worker_runs);
 }
 
 static inline unsigned long waiting(struct mock_client *client)

@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a dead context holds comes back: its address space, page tables and engines
- * are bounded while clients create and destroy, on a mock device.
+ * The address spaces, page tables and engines of dead contexts are freed, and stay
+ * bounded while clients create and destroy contexts, on a mock device.
  */
 
+#include <kunit/static_stub.h>
+
 #include <linux/completion.h>
-#include <linux/fcntl.h>
+#include <linux/device.h>
 #include <linux/file.h>
 #include <linux/irq_work.h>
-#include <linux/jiffies.h>
-#include <linux/kthread.h>
 #include <linux/rbtree.h>
-#include <linux/rcupdate.h>
+#include <linux/rculist.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
+#include <drm/drm_drv.h>
+#include <drm/drm_file.h>
+#include <drm/drm_gem.h>
+
 #include "gem/i915_gem_context_types.h"
-#include "gt/intel_engine.h"
+#include "gem/i915_gem_object.h"
 #include "gt/intel_gt.h"
 #include "gt/intel_gtt.h"
 #include "i915_drv.h"
@@ -24,16 +28,10 @@
 
 #include "i915_gem_context_mock.h"
 
-/* More than anything here takes under emulation, unless it never ends */
-#define PATIENCE	(10 * HZ)
-
-/*
- * An address space that tells when it is cleaned up, and can hold that up, in
- * &mock_device.vms
- */
+/* An address space that tells when it is cleaned up, and can hold that up */
 struct watched_vm {
-	struct list_head link;
-	struct i915_address_space *vm;
+	struct list_head link; /* in &mock_device.vms */
+	struct i915_address_space *vm; /* NULL once it is cleaned up */
 	void (*cleanup)(struct i915_address_space *vm);
 	struct completion cleaning;
 	struct completion let_go;
@@ -43,19 +41,20 @@ struct watched_vm {
 
 static void watched_cleanup(struct i915_address_space *vm)
 {
-	struct mock_device *mock = to_mock_device(vm->i915);
-	struct watched_vm *w;
+	struct mock_device *mock = dev_get_platdata(vm->i915->drm.dev);
+	struct watched_vm *w = NULL, *pos;
 
-	/* The memory of one that was cleaned up may be used again */
-	spin_lock(&mock->struct_mutex);
-	list_for_each_entry(w, &mock->vms, link)
-		if (w->vm == vm && !w->cleaned)
-			break;
-	spin_unlock(&mock->struct_mutex);
+	/* Another thread may add meanwhile, to the head */
+	list_for_each_entry_rcu(pos, &mock->vms, link, true) {
+		if (READ_ONCE(pos->vm) == vm)
+			w = pos;
+	}
 
 	complete(&w->cleaning);
 	if (w->hold)
 		wait_for_completion_timeout(&w->let_go, PATIENCE);
+	/* The next vm may be at the same address */
+	WRITE_ONCE(w->vm, NULL);
 	w->cleanup(vm);
 	WRITE_ONCE(w->cleaned, true);
 }
@@ -72,28 +71,25 @@ static struct watched_vm *watch_vm(struct kunit *test, struct i915_address_space
 	w->cleanup = vm->cleanup;
 	init_completion(&w->cleaning);
 	init_completion(&w->let_go);
+	list_add_rcu(&w->link, &mock->vms);
 	vm->cleanup = watched_cleanup;
-
-	spin_lock(&mock->struct_mutex);
-	list_add(&w->link, &mock->vms);
-	spin_unlock(&mock->struct_mutex);
 
 	return w;
 }
 
-static unsigned int count_alive(struct mock_device *mock)
+static unsigned int watched_vms_alive(struct mock_device *mock)
 {
 	unsigned int alive = 0;
 	struct watched_vm *w;
 
-	/* Only the test adds */
+	/* Only the thread of the test adds */
 	list_for_each_entry(w, &mock->vms, link)
 		alive += !READ_ONCE(w->cleaned);
 
 	return alive;
 }
 
-/* A context with an address space of its own, which exists. */
+/* Creates a context with an address space of its own. */
 static struct watched_vm *create_watched(struct kunit *test, struct mock_client *client, u32 *id)
 {
 	KUNIT_ASSERT_EQ(test, create_context(client, 0, id), 0);
@@ -102,17 +98,7 @@ static struct watched_vm *create_watched(struct kunit *test, struct mock_client 
 	return watch_vm(test, find_context(client, *id)->vm);
 }
 
-static u32 create_object(struct kunit *test, struct mock_client *client)
-{
-	struct drm_i915_gem_create create = { .size = PAGE_SIZE };
-
-	KUNIT_ASSERT_EQ(test, client->mock->ops->gem_create(&client->mock->i915->drm, &create,
-							    client->file), 0);
-
-	return create.handle;
-}
-
-/* Nobody but creations can free: no worker runs. */
+/* With the worker blocked, creations alone keep the number of address spaces bounded. */
 static void vms_bounded_by_creations(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -123,49 +109,281 @@ static void vms_bounded_by_creations(struct kunit *test)
 	for (i = 0; i < 200; i++) {
 		create_watched(test, client, &id);
 		KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
-		most = max(most, count_alive(client->mock));
+		most = max(most, watched_vms_alive(client->mock));
 		KUNIT_EXPECT_EQ(test, waiting(client), 1);
 	}
 	KUNIT_EXPECT_EQ(test, most, 1);
+	KUNIT_EXPECT_EQ(test, client->mock->i915->gem.contexts.stats.max_waiting, 1);
 	mock_device_unblock_queue(client->mock);
 }
 
-/* A backlog shrinks with each creation, of a context, a vm, a file or an object. */
+/* Each of these frees a little before it creates something */
+struct creation {
+	const char *description;
+	int (*create)(void *client);
+};
+
+static int creation_of_context(void *client)
+{
+	u32 id;
+
+	return create_context(client, 0, &id);
+}
+
+static int creation_of_vm(void *client)
+{
+	struct drm_i915_gem_vm_control args = {};
+
+	return vm_create(client, &args);
+}
+
+static int creation_of_object(void *client)
+{
+	u32 handle;
+
+	return create_object(client, &handle);
+}
+
+static int creation_of_file(void *data)
+{
+	struct mock_client *client = data;
+	struct file *filp;
+
+	filp = mock_drm_getfile(client->mock->i915->drm.primary, O_RDWR);
+	if (IS_ERR(filp))
+		return PTR_ERR(filp);
+	__fput_sync(filp);
+
+	return 0;
+}
+
+static const struct creation creations[] = {
+	{ .description = "context", .create = creation_of_context },
+	{ .description = "vm", .create = creation_of_vm },
+	{ .description = "object", .create = creation_of_object },
+	{ .description = "file", .create = creation_of_file },
+};
+
+KUNIT_ARRAY_PARAM_DESC(creation, creations, description);
+
+/* A backlog of contexts shrinks by the same number with each creation. */
 static void vms_backlog_shrinks(struct kunit *test)
 {
+	const struct creation *creation = test->param_value;
+	const unsigned int step = I915_GEM_RECLAIM_BATCH / 2;
 	struct mock_client *client = mock_client_open(test);
-	unsigned int i, alive;
+	struct mock_device *mock = client->mock;
+	unsigned int alive, i;
 	u32 id[16];
 
 	for (i = 0; i < ARRAY_SIZE(id); i++)
 		create_watched(test, client, &id[i]);
-	mock_device_block_queue(client->mock);
-	for (i = 0; i < ARRAY_SIZE(id); i++)
+	mock_device_block_queue(mock);
+	for (i = 0; i < ARRAY_SIZE(id); i++) {
 		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
-	KUNIT_EXPECT_EQ(test, count_alive(client->mock), ARRAY_SIZE(id));
+		KUNIT_EXPECT_EQ(test, waiting(client), i + 1);
+	}
+	KUNIT_EXPECT_EQ(test, watched_vms_alive(mock), ARRAY_SIZE(id));
 
-	for (alive = ARRAY_SIZE(id), i = 0; alive; i++) {
-		switch (i % 4) {
-		case 0:
-			KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[0]), 0);
-			break;
-		case 1:
-			create_vm(test, client);
-			break;
-		case 2:
-			mock_client_open(test);
-			break;
-		case 3:
-			create_object(test, client);
+	/* Half of a batch are contexts, the rest their address spaces */
+	KUNIT_ASSERT_GT(test, step, 1);
+	for (alive = ARRAY_SIZE(id); alive; alive -= step) {
+		KUNIT_ASSERT_EQ(test, creation->create(client), 0);
+		if (creation->create == creation_of_file) {
+			/* This may have freed the context of its own file instead */
+			KUNIT_ASSERT_LT(test, watched_vms_alive(mock), alive);
 			break;
 		}
-		/* Two contexts, with an address space each */
-		KUNIT_ASSERT_EQ(test, count_alive(client->mock),
-				alive - I915_GEM_RECLAIM_BATCH / 2);
-		alive = count_alive(client->mock);
+		KUNIT_ASSERT_EQ(test, watched_vms_alive(mock), alive - step);
+		KUNIT_EXPECT_EQ(test, waiting(client), alive - step);
+		KUNIT_EXPECT_TRUE(test, llist_empty(&mock->i915->mm.free_list));
 	}
-	KUNIT_EXPECT_EQ(test, waiting(client), 0);
-	mock_device_unblock_queue(client->mock);
+	mock_device_unblock_queue(mock);
+}
+
+/* What the worker frees, each on the list of contexts and vms or on that of objects */
+struct dead {
+	const char *description;
+	int (*create)(struct mock_client *client, u32 *id);
+	int (*destroy)(struct mock_client *client, u32 id);
+};
+
+static int dead_context_create(struct mock_client *client, u32 *id)
+{
+	return create_context(client, 0, id) ?: use_context(client, *id);
+}
+
+static int dead_vm_create(struct mock_client *client, u32 *id)
+{
+	struct drm_i915_gem_vm_control args = {};
+	int err = vm_create(client, &args);
+
+	*id = args.vm_id;
+
+	return err;
+}
+
+static int dead_object_destroy(struct mock_client *client, u32 handle)
+{
+	return drm_gem_handle_delete(client->file, handle);
+}
+
+static const struct dead deads[] = {
+	{
+		.description = "context",
+		.create = dead_context_create,
+		.destroy = destroy_context,
+	}, {
+		.description = "vm",
+		.create = dead_vm_create,
+		.destroy = destroy_vm,
+	}, {
+		.description = "object",
+		.create = create_object,
+		.destroy = dead_object_destroy,
+	},
+};
+
+KUNIT_ARRAY_PARAM_DESC(dead, deads, description);
+
+/* The worker is due a jiffy after an add to an empty list, and frees all by itself. */
+static void worker_due_after_a_jiffy(struct kunit *test)
+{
+	const struct dead *dead = test->param_value;
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	struct delayed_work *work = &mock->i915->gem.reclaim.free_work;
+	unsigned long before, after, due;
+	u32 id;
+
+	KUNIT_ASSERT_EQ(test, dead->create(client, &id), 0);
+	mock->ops->flush(mock->i915);
+	mock->ops->run_worker(mock->i915);
+
+	mock_device_block_queue(mock);
+	before = jiffies;
+	KUNIT_ASSERT_EQ(test, dead->destroy(client, id), 0);
+	after = jiffies;
+	due = READ_ONCE(work->timer.expires);
+	KUNIT_EXPECT_TRUE(test, delayed_work_pending(work));
+	KUNIT_EXPECT_TRUE_MSG(test, time_in_range(due, before + 1, after + 1),
+			      "due %ld jiffies after the put", due - before);
+	KUNIT_EXPECT_FALSE(test, mock->ops->all_freed(mock->i915));
+	mock_device_unblock_queue(mock);
+
+	KUNIT_EXPECT_TRUE(test, mock_device_wait_freed(mock));
+}
+
+/* A worker that is already queued runs when it is due: no later put changes that. */
+static void worker_not_postponed(struct kunit *test)
+{
+	const struct dead *dead = test->param_value;
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	struct delayed_work *work = &mock->i915->gem.reclaim.free_work;
+	unsigned long due;
+	u32 id;
+
+	KUNIT_ASSERT_EQ(test, dead->create(client, &id), 0);
+	mock->ops->flush(mock->i915);
+	mock->ops->run_worker(mock->i915);
+
+	/* Far in the future, to see whether a put changes that */
+	mod_delayed_work(mock->i915->wq, work, 1000 * HZ);
+	due = READ_ONCE(work->timer.expires);
+	KUNIT_ASSERT_EQ(test, dead->destroy(client, id), 0);
+	KUNIT_EXPECT_EQ(test, READ_ONCE(work->timer.expires), due);
+	KUNIT_EXPECT_FALSE(test, mock->ops->all_freed(mock->i915));
+
+	mod_delayed_work(mock->i915->wq, work, 0);
+	KUNIT_EXPECT_TRUE(test, mock_device_wait_freed(mock));
+}
+
+/* The worker runs by itself, and again for each put after it has run. */
+static void worker_runs_again(struct kunit *test)
+{
+	const struct dead *dead = test->param_value;
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	u32 id[4];
+	long runs;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(id); i++)
+		KUNIT_ASSERT_EQ(test, dead->create(client, &id[i]), 0);
+	mock->ops->flush(mock->i915);
+
+	for (i = 0; i < ARRAY_SIZE(id); i++) {
+		/* A run that has not ended would free the next one, too */
+		mock->ops->run_worker(mock->i915);
+		runs = worker_runs(mock);
+		KUNIT_ASSERT_EQ(test, dead->destroy(client, id[i]), 0);
+		KUNIT_ASSERT_TRUE(test, mock_device_wait_freed(mock));
+		KUNIT_EXPECT_GT(test, worker_runs(mock), runs);
+	}
+}
+
+/* An object whose release puts a vm */
+struct putting_object {
+	struct drm_i915_gem_object_ops ops;
+	void (*release)(struct drm_i915_gem_object *obj);
+	struct mock_device *mock;
+	struct i915_address_space *vm;
+	bool busy;
+};
+
+static void putting_release(struct drm_i915_gem_object *obj)
+{
+	const struct putting_object *ops = container_of(obj->ops, typeof(*ops), ops);
+	struct putting_object *p = (struct putting_object *)ops;
+
+	if (p->release)
+		p->release(obj);
+	p->busy = current_work() == &p->mock->i915->gem.reclaim.free_work.work;
+	p->mock->ops->put_vm(p->vm);
+}
+
+/* A put after the worker's last look at the list queues the worker again. */
+static void worker_requeued_while_it_runs(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	struct drm_i915_gem_object *obj;
+	struct putting_object *p;
+	struct watched_vm *w;
+	u32 id, handle;
+	long runs;
+
+	p = kunit_kzalloc(test, sizeof(*p), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, p);
+
+	w = create_watched(test, client, &id);
+	p->mock = mock;
+	p->vm = mock->ops->get_vm(w->vm);
+	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
+
+	KUNIT_ASSERT_EQ(test, create_object(client, &handle), 0);
+	obj = to_intel_bo(drm_gem_object_lookup(client->file, handle));
+	KUNIT_ASSERT_NOT_NULL(test, obj);
+	p->ops = *obj->ops;
+	p->release = obj->ops->release;
+	p->ops.release = putting_release;
+	obj->ops = &p->ops;
+	i915_gem_object_put(obj);
+
+	mock->ops->flush(mock->i915);
+	mock->ops->run_worker(mock->i915);
+	KUNIT_ASSERT_FALSE(test, READ_ONCE(w->cleaned));
+	runs = worker_runs(mock);
+
+	/* The worker frees objects last */
+	KUNIT_ASSERT_EQ(test, drm_gem_handle_delete(client->file, handle), 0);
+	KUNIT_EXPECT_TRUE(test, wait_for_completion_timeout(&w->cleaning, PATIENCE));
+	KUNIT_EXPECT_TRUE(test, mock_device_wait_freed(mock));
+	mock->ops->run_worker(mock->i915);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
+	KUNIT_EXPECT_TRUE_MSG(test, p->busy, "the object was not freed by the worker");
+	KUNIT_EXPECT_GE(test, worker_runs(mock), runs + 2);
 }
 
 /* The page tables of a vm that a creation has freed do not wait for a worker. */
@@ -183,14 +401,15 @@ static void objects_flushed_by_creation(struct kunit *test)
 	mock_device_unblock_queue(client->mock);
 }
 
-/* An object that is put while nothing else is freed has the worker queued as well. */
+/* The last put of an object queues the worker, even if nothing else is freed. */
 static void objects_freed_by_worker(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
 	struct drm_i915_private *i915 = client->mock->i915;
-	const u32 handle = create_object(test, client);
+	u32 handle;
 
-	mock_device_settle(client->mock);
+	KUNIT_ASSERT_EQ(test, create_object(client, &handle), 0);
+	client->mock->ops->flush(i915);
 	mock_device_block_queue(client->mock);
 	KUNIT_ASSERT_EQ(test, drm_gem_handle_delete(client->file, handle), 0);
 	KUNIT_EXPECT_FALSE(test, llist_empty(&i915->mm.free_list));
@@ -201,7 +420,7 @@ static void objects_freed_by_worker(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, llist_empty(&i915->mm.free_list));
 }
 
-/* The last put of a vm, where it was to be done */
+/* Does the last put of a vm */
 struct vm_put {
 	const char *description;
 	void (*put)(struct i915_address_space *vm);
@@ -251,7 +470,7 @@ static void put_in_rcu(struct i915_address_space *vm)
 	destroy_rcu_head_on_stack(&w.rcu);
 }
 
-/* Nothing that a last put takes may wait for memory. */
+/* No lock that a last put takes may be held while memory is allocated. */
 static void put_in_memory_reclaim(struct i915_address_space *vm)
 {
 	fs_reclaim_acquire(GFP_KERNEL);
@@ -268,7 +487,7 @@ static const struct vm_put vm_puts[] = {
 
 KUNIT_ARRAY_PARAM_DESC(vm_put, vm_puts, description);
 
-/* The last put of a vm may come from anywhere: it frees nothing, the worker does. */
+/* The last put of a vm may be done in any context. It frees nothing: the worker does. */
 static void vm_put_frees_nothing(struct kunit *test)
 {
 	const struct vm_put *vm_put = test->param_value;
@@ -292,19 +511,9 @@ static void vm_put_frees_nothing(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
 }
 
-static const char *fence_name(struct dma_fence *fence)
-{
-	return "test";
-}
-
-static const struct dma_fence_ops fence_ops = {
-	.get_driver_name = fence_name,
-	.get_timeline_name = fence_name,
-};
-
 /*
- * A vm with an unbind that waits for a request keeps no creation waiting, and no
- * other vm. It goes once the unbind is done.
+ * A creation does not wait for a vm whose unbind waits for a request, and frees other
+ * vms. That one is freed once the unbind is done.
  */
 static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 {
@@ -318,7 +527,7 @@ static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 	unbind = kunit_kzalloc(test, sizeof(*unbind), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, unbind);
 	spin_lock_init(&lock);
-	dma_fence_init(&unbind->unbind_fence, &fence_ops, &lock, 0, 0);
+	dma_fence_init(&unbind->unbind_fence, &test_fence_ops, &lock, 0, 0);
 
 	other = create_watched(test, client, &id[1]);
 	w = create_watched(test, client, &id[0]);
@@ -361,134 +570,26 @@ static void flush_for_suspend(struct drm_i915_private *i915)
 	i915_gem_context_test_ops.suspend(i915);
 }
 
+static void flush_for_release(struct drm_i915_private *i915)
+{
+	i915_gem_context_test_ops.drain(i915);
+}
+
 static const struct flush flushes[] = {
 	{ .description = "removal", .flush = flush_for_removal },
 	{ .description = "suspend", .flush = flush_for_suspend },
+	{ .description = "release", .flush = flush_for_release },
 };
 
 KUNIT_ARRAY_PARAM_DESC(flush, flushes, description);
 
-static int open_context(struct mock_client *client)
-{
-	u32 id;
-
-	return create_context(client, 0, &id);
-}
-
-static int open_vm(struct mock_client *client)
-{
-	struct drm_i915_gem_vm_control args = {};
-
-	return vm_create(client, &args);
-}
-
-static int open_object(struct mock_client *client)
-{
-	struct drm_i915_gem_create create = { .size = PAGE_SIZE };
-
-	return client->mock->ops->gem_create(&client->mock->i915->drm, &create, client->file);
-}
-
-static int open_file(struct mock_client *client)
-{
-	struct file *filp = mock_drm_getfile(client->mock->i915->drm.primary, O_RDWR);
-
-	if (IS_ERR(filp))
-		return PTR_ERR(filp);
-	__fput_sync(filp);
-
-	return 0;
-}
-
-/* Whoever may outrun RCU */
-struct creator {
-	const char *description;
-	int (*create)(struct mock_client *client);
-};
-
-static const struct creator creators[] = {
-	{ .description = "context", .create = open_context },
-	{ .description = "vm", .create = open_vm },
-	{ .description = "object", .create = open_object },
-	{ .description = "file", .create = open_file },
-};
-
-KUNIT_ARRAY_PARAM_DESC(creator, creators, description);
-
-/* A call in a thread of its own */
-struct call {
-	struct mock_client *client;
-	int (*create)(struct mock_client *client);
-	void (*flush)(struct drm_i915_private *i915);
-	struct task_struct *task;
-	struct completion done;
-	bool ended;
-	int err;
-};
-
-static int call_create(void *data)
-{
-	struct call *call = data;
-
-	/* As for a task of a user */
-	allow_signal(SIGKILL);
-	call->err = call->create(call->client);
-	kthread_complete_and_exit(&call->done, 0);
-}
-
-static int call_flush(void *data)
-{
-	struct call *call = data;
-
-	call->flush(call->client->mock->i915);
-	kthread_complete_and_exit(&call->done, 0);
-}
-
-static void call_end(void *data)
-{
-	struct call *call = data;
-
-	if (!call->ended)
-		wait_for_completion(&call->done);
-	put_task_struct(call->task);
-}
-
-/* Says whether the call has ended by then. */
-static bool call_wait(struct call *call, unsigned long timeout)
-{
-	if (!call->ended)
-		call->ended = wait_for_completion_timeout(&call->done, timeout);
-
-	return call->ended;
-}
-
-static struct call *call_start(struct kunit *test, struct mock_client *client,
-			       int (*create)(struct mock_client *client),
-			       void (*flush)(struct drm_i915_private *i915))
-{
-	struct call *call = kunit_kzalloc(test, sizeof(*call), GFP_KERNEL);
-
-	KUNIT_ASSERT_NOT_NULL(test, call);
-	call->client = client;
-	call->create = create;
-	call->flush = flush;
-	init_completion(&call->done);
-	call->task = kthread_create(create ? call_create : call_flush, call, "i915-call");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, call->task);
-	get_task_struct(call->task);
-	wake_up_process(call->task);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, call_end, call), 0);
-
-	return call;
-}
-
-/* Flush and suspend wait for the worker that has taken a vm off the list. */
+/* Each flush waits for the worker that has taken a vm off the list. */
 static void flush_waits_for_worker(struct kunit *test)
 {
 	const struct flush *flush = test->param_value;
 	struct mock_client *client = mock_client_open(test);
-	struct call *flusher;
 	struct watched_vm *w;
+	struct call *flusher;
 	u32 id;
 
 	w = create_watched(test, client, &id);
@@ -496,14 +597,14 @@ static void flush_waits_for_worker(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
 	KUNIT_ASSERT_TRUE(test, wait_for_completion_timeout(&w->cleaning, PATIENCE));
 
-	flusher = call_start(test, client, NULL, flush->flush);
+	flusher = call_start_flush(test, flush->flush);
 	KUNIT_EXPECT_FALSE(test, call_wait(flusher, HZ / 10));
 	complete(&w->let_go);
-	kunit_release_action(test, call_end, flusher);
+	call_end(test, flusher);
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
 }
 
-/* Flush and suspend wait for the creation that has taken a vm off the list. */
+/* Each flush waits for the creation that has taken a vm off the list. */
 static void flush_waits_for_creation(struct kunit *test)
 {
 	const struct flush *flush = test->param_value;
@@ -517,328 +618,327 @@ static void flush_waits_for_creation(struct kunit *test)
 	mock_device_block_queue(client->mock);
 	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
 
-	creation = call_start(test, client, open_context, NULL);
+	creation = call_start(test, creation_of_context, client);
 	KUNIT_ASSERT_TRUE(test, wait_for_completion_timeout(&w->cleaning, PATIENCE));
 	mock_device_unblock_queue(client->mock);
 
-	flusher = call_start(test, client, NULL, flush->flush);
+	flusher = call_start_flush(test, flush->flush);
 	KUNIT_EXPECT_FALSE(test, call_wait(flusher, HZ / 10));
 	complete(&w->let_go);
-	kunit_release_action(test, call_end, flusher);
+	call_end(test, flusher);
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
 
-	kunit_release_action(test, call_end, creation);
-	KUNIT_EXPECT_EQ(test, creation->err, 0);
+	call_end(test, creation);
+	KUNIT_EXPECT_EQ(test, creation->ret, 0);
+}
+
+/* A flush leaves nothing on any list, even if the worker cannot run at all. */
+static void flush_empties_each_list(struct kunit *test)
+{
+	const struct flush *flush = test->param_value;
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	struct drm_i915_private *i915 = mock->i915;
+	u32 id[ARRAY_SIZE(deads)];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(deads); i++)
+		KUNIT_ASSERT_EQ(test, deads[i].create(client, &id[i]), 0);
+	mock->ops->flush(i915);
+
+	disable_delayed_work_sync(&i915->gem.reclaim.free_work);
+	for (i = 0; i < ARRAY_SIZE(deads); i++)
+		KUNIT_ASSERT_EQ(test, deads[i].destroy(client, id[i]), 0);
+	KUNIT_EXPECT_FALSE(test, llist_empty(&i915->gem.reclaim.free_list));
+	KUNIT_EXPECT_FALSE(test, llist_empty(&i915->mm.free_list));
+
+	flush->flush(i915);
+	KUNIT_EXPECT_TRUE(test, llist_empty(&i915->gem.reclaim.free_list));
+	KUNIT_EXPECT_TRUE(test, llist_empty(&i915->mm.free_list));
+	KUNIT_EXPECT_EQ(test, atomic_read(&i915->mm.free_count), 0);
+	KUNIT_EXPECT_EQ(test, waiting(client), 0);
+	enable_delayed_work(&i915->gem.reclaim.free_work);
+}
+
+/* Drain and cleanup each leave no worker behind that is not due yet. */
+static void worker_gone_after_drain(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct delayed_work *work = &mock->i915->gem.reclaim.free_work;
+
+	mod_delayed_work(mock->i915->wq, work, 1000 * HZ);
+	mock->ops->drain(mock->i915);
+	KUNIT_EXPECT_FALSE(test, delayed_work_pending(work));
+
+	mod_delayed_work(mock->i915->wq, work, 1000 * HZ);
+	mock->ops->cleanup(mock->i915);
+	KUNIT_EXPECT_FALSE(test, delayed_work_pending(work));
+}
+
+/* Adds to what is pending, which is nothing after a flush. */
+static void throttle(struct kunit *test, struct mock_client *client, unsigned int kb)
+{
+	struct drm_i915_private *i915 = client->mock->i915;
+
+	client->mock->ops->flush(i915);
+	KUNIT_ASSERT_EQ(test, atomic_read(&i915->gem.reclaim.pending), 0);
+	client->mock->ops->pending_add(i915, kb);
 }
 
 static void unthrottle(void *data)
 {
-	i915_gem_context_test_ops.pending_sub(data, I915_GEM_PENDING_MAX);
+	struct drm_i915_private *i915 = data;
+
+	i915_gem_context_test_ops.pending_sub(i915, I915_GEM_PENDING_MAX);
 }
 
-/* A creation that waits, as too much is pending. */
+/* Starts a creation, which waits, as exactly the limit is pending. */
 static struct call *start_throttled(struct kunit *test, struct mock_client *client)
 {
-	const struct creator *creator = test->param_value;
-	struct drm_i915_private *i915 = client->mock->i915;
-	struct call *creation;
+	const struct creation *creation = test->param_value;
+	struct call *call;
 
-	client->mock->ops->pending_add(i915, I915_GEM_PENDING_MAX);
-	creation = call_start(test, client, creator->create, NULL);
+	throttle(test, client, I915_GEM_PENDING_MAX);
+	call = call_start(test, creation->create, client);
 	/* Before the end of the creation is waited for */
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, unthrottle, i915), 0);
-	KUNIT_EXPECT_FALSE(test, call_wait(creation, HZ / 10));
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, unthrottle, client->mock->i915), 0);
+	KUNIT_EXPECT_FALSE(test, call_wait(call, HZ / 20));
 
-	return creation;
+	return call;
 }
 
-/* A creation waits while too much is pending, and goes on when it is less. */
+/* A creation waits while too much is pending, and goes on once it is 1 kB less. */
 static void creation_throttled(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
 	struct drm_i915_private *i915 = client->mock->i915;
-	struct call *creation;
+	struct call *call;
 
-	creation = start_throttled(test, client);
+	call = start_throttled(test, client);
 
 	/* Neither a flush nor suspend waits for it */
 	client->mock->ops->flush(i915);
 	client->mock->ops->suspend(i915);
-	KUNIT_EXPECT_FALSE(test, call_wait(creation, 1));
+	KUNIT_EXPECT_FALSE(test, call_wait(call, 1));
 
-	/* Still too much, and still after some of it has gone */
+	/* It is not enough that some of it has gone */
 	client->mock->ops->pending_add(i915, 1);
 	client->mock->ops->pending_sub(i915, 1);
-	KUNIT_EXPECT_FALSE(test, call_wait(creation, HZ / 10));
+	KUNIT_EXPECT_FALSE(test, call_wait(call, HZ / 20));
 
-	/* The last kB that is too much */
 	client->mock->ops->pending_sub(i915, 1);
-	KUNIT_EXPECT_TRUE(test, call_wait(creation, PATIENCE));
+	KUNIT_EXPECT_TRUE(test, call_wait(call, PATIENCE));
+	KUNIT_EXPECT_EQ(test, call->ret, 0);
+
 	client->mock->ops->pending_add(i915, 1);
 	kunit_release_action(test, unthrottle, i915);
-	KUNIT_EXPECT_EQ(test, creation->err, 0);
 }
 
-/* One kB less than too much keeps nobody waiting. */
-static void creation_not_throttled(struct kunit *test)
-{
-	struct mock_client *client = mock_client_open(test);
-	const struct creator *creator = test->param_value;
-	struct call *creation;
-
-	client->mock->ops->pending_add(client->mock->i915, I915_GEM_PENDING_MAX - 1);
-	creation = call_start(test, client, creator->create, NULL);
-	KUNIT_EXPECT_TRUE(test, call_wait(creation, PATIENCE));
-	client->mock->ops->pending_sub(client->mock->i915, I915_GEM_PENDING_MAX - 1);
-	kunit_release_action(test, call_end, creation);
-	KUNIT_EXPECT_EQ(test, creation->err, 0);
-}
-
-/* A client that waits can be killed. */
+/* A creation that waits can be killed, and returns -ERESTARTSYS then. */
 static void creation_throttled_can_be_killed(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
-	struct call *creation;
+	struct call *call;
 
-	creation = start_throttled(test, client);
+	call = start_throttled(test, client);
 
-	send_sig(SIGKILL, creation->task, 1);
-	KUNIT_EXPECT_TRUE(test, call_wait(creation, PATIENCE));
-	KUNIT_EXPECT_EQ(test, creation->err, -ERESTARTSYS);
+	send_sig(SIGKILL, call->task, 1);
+	KUNIT_EXPECT_TRUE(test, call_wait(call, PATIENCE));
+	KUNIT_EXPECT_EQ(test, call->ret, -ERESTARTSYS);
 	kunit_release_action(test, unthrottle, client->mock->i915);
 }
 
-/* A thread that holds up RCU, on another CPU than that of the test */
-struct rcu_reader {
-	struct completion started, done;
-	bool end;
-};
-
-static int rcu_reader_fn(void *data)
+/* A creation does not wait while less is pending, if only by 1 kB. */
+static void creation_not_throttled(struct kunit *test)
 {
-	struct rcu_reader *reader = data;
-	const unsigned long end = jiffies + PATIENCE;
-
-	rcu_read_lock();
-	complete(&reader->started);
-	while (!READ_ONCE(reader->end) && time_before(jiffies, end))
-		cpu_relax();
-	rcu_read_unlock();
-	kthread_complete_and_exit(&reader->done, 0);
-}
-
-static void rcu_reader_start(struct kunit *test, struct rcu_reader *reader)
-{
-	struct task_struct *task;
-
-	init_completion(&reader->started);
-	init_completion(&reader->done);
-	task = kthread_run(rcu_reader_fn, reader, "i915-reader");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-	wait_for_completion(&reader->started);
-}
-
-static void rcu_reader_end(struct rcu_reader *reader)
-{
-	WRITE_ONCE(reader->end, true);
-	wait_for_completion(&reader->done);
-}
-
-/*
- * Exactly what RCU keeps of a context that was freed is pending, and nothing of it any
- * more after a grace period.
- */
-static void nothing_stays_pending(struct kunit *test)
-{
+	const struct creation *creation = test->param_value;
 	struct mock_client *client = mock_client_open(test);
 	struct drm_i915_private *i915 = client->mock->i915;
-	struct rcu_reader reader = {};
-	int pending, objects;
-	u32 id;
+	struct call *call;
+
+	throttle(test, client, I915_GEM_PENDING_MAX - 1);
+	call = call_start(test, creation->create, client);
+	KUNIT_EXPECT_TRUE(test, call_wait(call, PATIENCE));
+	client->mock->ops->pending_sub(i915, I915_GEM_PENDING_MAX - 1);
+	KUNIT_EXPECT_EQ(test, call->ret, 0);
+}
+
+/* An RCU reader that spins until it is told to stop. */
+struct reader {
+	struct completion reading;
+	bool stop;
+};
+
+static int read_rcu(void *data)
+{
+	const unsigned long end = jiffies + PATIENCE;
+	struct reader *reader = data;
+
+	rcu_read_lock();
+	complete(&reader->reading);
+	while (!READ_ONCE(reader->stop) && time_before(jiffies, end))
+		cpu_relax();
+	rcu_read_unlock();
+
+	return 0;
+}
+
+/* What waits for RCU is counted as pending, to the kB, until RCU is done. */
+static void pending_is_exact(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	struct drm_i915_private *i915 = mock->i915;
+	const int count = 4;
+	struct reader *reader;
+	struct call *call;
+	u32 id, handle;
+	int i;
 
 	need_two_cpus(test);
 
-	create_watched(test, client, &id);
-	mock_device_settle(client->mock);
+	reader = kunit_kzalloc(test, sizeof(*reader), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, reader);
+	init_completion(&reader->reading);
+
+	throttle(test, client, 0);
+	mock_device_block_queue(mock);
+	call = call_start(test, read_rcu, reader);
+	wait_for_completion(&reader->reading);
+
+	for (i = 0; i < count; i++) {
+		create_watched(test, client, &id);
+		KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
+	}
+	mock->ops->free_contexts(i915);
+	/* This flushes the objects */
+	KUNIT_ASSERT_EQ(test, create_object(client, &handle), 0);
+	KUNIT_EXPECT_TRUE(test, mock->ops->all_freed(i915));
+	KUNIT_EXPECT_EQ(test, watched_vms_alive(mock), 0);
+
+	/* A context, its engine and the page tables of one of them */
+	KUNIT_EXPECT_GE(test, atomic_read(&i915->mm.free_count), count);
+	KUNIT_EXPECT_EQ(test, atomic_read(&i915->gem.reclaim.pending),
+			2 * count + atomic_read(&i915->mm.free_count));
+
+	WRITE_ONCE(reader->stop, true);
+	call_end(test, call);
+	mock_device_unblock_queue(mock);
+	mock->ops->flush(i915);
 	KUNIT_EXPECT_EQ(test, atomic_read(&i915->gem.reclaim.pending), 0);
-
-	/* Nothing leaves RCU before its reader does */
-	rcu_reader_start(test, &reader);
-	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
-	client->mock->ops->run_worker(i915);
-	pending = atomic_read(&i915->gem.reclaim.pending);
-	objects = atomic_read(&i915->mm.free_count);
-	rcu_reader_end(&reader);
-
-	/* A context, its engine, and each of the objects that were its page tables */
-	KUNIT_EXPECT_GE(test, objects, 4);
-	KUNIT_EXPECT_EQ(test, pending, 1 + 1 + objects);
-
-	mock_device_settle(client->mock);
-	KUNIT_EXPECT_EQ(test, atomic_read(&i915->gem.reclaim.pending), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&i915->mm.free_count), 0);
 }
 
-static void put_context(struct kunit *test, struct mock_client *client, u32 id)
-{
-	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
-}
-
-static void put_address_space(struct kunit *test, struct mock_client *client, u32 id)
-{
-	KUNIT_EXPECT_EQ(test, destroy_vm(client, id), 0);
-}
-
-static void put_object(struct kunit *test, struct mock_client *client, u32 id)
-{
-	KUNIT_EXPECT_EQ(test, drm_gem_handle_delete(client->file, id), 0);
-}
-
-static u32 create_used_context(struct kunit *test, struct mock_client *client)
-{
-	u32 id;
-
-	create_watched(test, client, &id);
-
-	return id;
-}
-
-/* What the worker is queued for */
-struct dead {
-	const char *description;
-	u32 (*create)(struct kunit *test, struct mock_client *client);
-	void (*put)(struct kunit *test, struct mock_client *client, u32 id);
-};
-
-static const struct dead deads[] = {
-	{ "context", create_used_context, put_context },
-	{ "vm", create_vm, put_address_space },
-	{ "object", create_object, put_object },
-};
-
-KUNIT_ARRAY_PARAM_DESC(dead, deads, description);
-
-/* The worker is due a jiffy after the first put. The next put does not postpone it. */
-static void worker_due_in_a_jiffy(struct kunit *test)
+/* A context is counted as closed until its requests are retired. */
+static void closed_is_exact(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
-	struct i915_gem_reclaim *r = &client->mock->i915->gem.reclaim;
-	const struct dead *dead = test->param_value;
-	unsigned long before, after, due;
-	u32 id[2];
-
-	id[0] = dead->create(test, client);
-	id[1] = dead->create(test, client);
-	mock_device_settle(client->mock);
-
-	/* For the worker not to queue itself again for what it leaves */
-	mock_device_block_queue(client->mock);
-	before = jiffies;
-	dead->put(test, client, id[0]);
-	after = jiffies;
-	due = r->free_work.timer.expires;
-	KUNIT_EXPECT_TRUE(test, time_in_range(due, before + 1, after + 1));
-
-	schedule_timeout_uninterruptible(3);
-	dead->put(test, client, id[1]);
-	KUNIT_EXPECT_EQ(test, r->free_work.timer.expires, due);
-	mock_device_unblock_queue(client->mock);
-}
-
-static bool nothing_waits(struct drm_i915_private *i915)
-{
-	return llist_empty(&i915->gem.reclaim.free_list) && llist_empty(&i915->mm.free_list);
-}
-
-/* The worker comes by itself, and once more for what is put after its run. */
-static void worker_comes_again(struct kunit *test)
-{
-	struct mock_client *client = mock_client_open(test);
-	struct drm_i915_private *i915 = client->mock->i915;
-	const struct dead *dead = test->param_value;
-	unsigned long end;
-	u32 id[4];
+	struct mock_device *mock = client->mock;
+	atomic_t *closed = &mock->i915->gem.reclaim.closed;
+	u32 id[3];
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(id); i++)
-		id[i] = dead->create(test, client);
-	mock_device_settle(client->mock);
-
 	for (i = 0; i < ARRAY_SIZE(id); i++) {
-		long runs;
-
-		/* A run that has not ended yet would free the next one, too */
-		client->mock->ops->run_worker(i915);
-		runs = worker_runs(client->mock);
-		dead->put(test, client, id[i]);
-		end = jiffies + PATIENCE;
-		while (!nothing_waits(i915) && time_before(jiffies, end))
-			schedule_timeout_uninterruptible(1);
-		KUNIT_ASSERT_TRUE(test, nothing_waits(i915));
-		KUNIT_EXPECT_GT(test, worker_runs(client->mock), runs);
+		KUNIT_ASSERT_EQ(test, dead_context_create(client, &id[i]), 0);
+		/* The last is idle */
+		if (i < 2)
+			KUNIT_ASSERT_EQ(test, mock->ops->submit(find_context(client, id[i]), 0,
+								NULL, 3600 * HZ), 0);
 	}
+	KUNIT_EXPECT_EQ(test, atomic_read(closed), 0);
+	for (i = 0; i < ARRAY_SIZE(id); i++) {
+		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
+		KUNIT_EXPECT_EQ(test, atomic_read(closed), min(i + 1, 2));
+	}
+
+	mock->ops->complete(mock->i915);
+	mock->ops->flush(mock->i915);
+	mock->ops->complete(mock->i915);
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, atomic_read(closed), 0);
+	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
-/* Drain and cleanup leave no worker behind whose time has not come. */
-static void worker_gone_after_drain(struct kunit *test)
+/* From so many closed contexts on, a creation retires idle timelines */
+#define CLOSED_LIMIT	(I915_GEM_PENDING_MAX / I915_GEM_PENDING_ENGINE / 4)
+
+static const struct closed_limit {
+	const char *description;
+	int closed, retired;
+	bool retire_helps;
+} closed_limits[] = {
+	{ .description = "one less", .closed = CLOSED_LIMIT - 1 },
+	{ .description = "enough", .closed = CLOSED_LIMIT, .retired = 1 },
+	{ .description = "enough, and one is retired", .closed = CLOSED_LIMIT, .retired = 1,
+	  .retire_helps = true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(closed_limit, closed_limits, description);
+
+static void count_retire(struct intel_gt *gt)
 {
+	struct kunit *test = kunit_get_current_test();
+	struct mock_device *mock = test->priv;
+	const struct closed_limit *limit = test->param_value;
+
+	mock->retired++;
+	if (limit->retire_helps)
+		atomic_dec(&mock->i915->gem.reclaim.closed);
+}
+
+/* With too many closed contexts a creation retires, and sleeps if that does not help. */
+static void creation_retires_idle_timelines(struct kunit *test)
+{
+	const struct closed_limit *limit = test->param_value;
 	struct mock_client *client = mock_client_open(test);
-	struct drm_i915_private *i915 = client->mock->i915;
-	struct delayed_work *worker = &i915->gem.reclaim.free_work;
-	u32 id = create_used_context(test, client);
+	struct mock_device *mock = client->mock;
+	atomic_t *closed = &mock->i915->gem.reclaim.closed;
+	unsigned long slept;
+	u32 id;
 
-	mock_device_settle(client->mock);
+	KUNIT_ASSERT_EQ(test, atomic_read(closed), 0);
+	kunit_activate_static_stub(test, mock->ops->retire_idle, count_retire);
 
-	mod_delayed_work(i915->wq, worker, 3600 * HZ);
-	put_context(test, client, id);
-	client->mock->ops->drain(i915);
-	KUNIT_EXPECT_FALSE(test, delayed_work_pending(worker));
-	KUNIT_EXPECT_TRUE(test, nothing_waits(i915));
-	KUNIT_EXPECT_EQ(test, count_alive(client->mock), 0);
-
-	mod_delayed_work(i915->wq, worker, 3600 * HZ);
-	client->mock->ops->cleanup(i915);
-	KUNIT_EXPECT_FALSE(test, delayed_work_pending(worker));
+	atomic_set(closed, limit->closed);
+	slept = current->nvcsw;
+	KUNIT_EXPECT_EQ(test, create_context(client, 0, &id), 0);
+	slept = current->nvcsw - slept;
+	if (limit->retired && !limit->retire_helps)
+		KUNIT_EXPECT_GT(test, slept, 0);
+	KUNIT_EXPECT_EQ(test, mock->retired, limit->retired);
+	atomic_set(closed, 0);
 }
 
 /*
- * From so many contexts on that are closed and wait for their requests to be retired, a
- * creation retires idle timelines, and waits a jiffy if they do not get fewer.
+ * Without the stub: a creation retires the timelines that are idle, and sleeps for
+ * about a jiffy.
  */
 static void idle_timelines_retired_by_creation(struct kunit *test)
 {
-	const int limit = I915_GEM_PENDING_MAX / (4 * I915_GEM_PENDING_ENGINE);
 	struct mock_client *client = mock_client_open(test);
-	struct drm_i915_private *i915 = client->mock->i915;
-	struct intel_engine_cs *engine = to_gt(i915)->engine[RCS0];
-	struct i915_gem_reclaim *r = &i915->gem.reclaim;
-	int closed, i;
+	struct mock_device *mock = client->mock;
+	struct intel_engine_cs *engine = to_gt(mock->i915)->engine[RCS0];
+	atomic_t *closed = &mock->i915->gem.reclaim.closed;
+	unsigned long start, least = ULONG_MAX;
+	u32 id;
+	int i;
 
 	/* Leave it to the creations */
 	disable_work_sync(&engine->retire_work);
-	for (closed = limit - 1; closed <= limit; closed++) {
-		unsigned long least = ULONG_MAX;
+	mock->ops->add_retire(engine, engine->kernel_context->timeline);
+	KUNIT_EXPECT_NOT_NULL(test, READ_ONCE(engine->retire));
 
-		client->mock->ops->add_retire(engine, engine->kernel_context->timeline);
-		KUNIT_EXPECT_NOT_NULL(test, READ_ONCE(engine->retire));
-
-		atomic_add(closed, &r->closed);
-		/* The machine may be slow, but not each time */
-		for (i = 0; i < 20; i++) {
-			const unsigned long begin = jiffies;
-
-			KUNIT_EXPECT_EQ(test, open_context(client), 0);
-			least = min(least, jiffies - begin);
-		}
-		atomic_sub(closed, &r->closed);
-
-		KUNIT_EXPECT_EQ(test, !READ_ONCE(engine->retire), closed == limit);
-		if (closed == limit) {
-			KUNIT_EXPECT_GE(test, least, 1);
-			KUNIT_EXPECT_LE(test, least, HZ / 10);
-		} else {
-			KUNIT_EXPECT_EQ(test, least, 0);
-		}
+	atomic_add(CLOSED_LIMIT, closed);
+	/* A busy machine may delay some of them, but not all */
+	for (i = 0; i < 20; i++) {
+		start = jiffies;
+		KUNIT_EXPECT_EQ(test, create_context(client, 0, &id), 0);
+		least = min(least, jiffies - start);
 	}
+	atomic_sub(CLOSED_LIMIT, closed);
+	KUNIT_EXPECT_NULL(test, READ_ONCE(engine->retire));
+	KUNIT_EXPECT_GE(test, least, 1);
+	KUNIT_EXPECT_LE(test, least, HZ / 10);
 	enable_work(&engine->retire_work);
 }
 
@@ -846,25 +946,42 @@ static const struct intel_device_info reclaim_info = MOCK_CLIENT_INFO(12);
 
 static int reclaim_init(struct kunit *test)
 {
-	return mock_client_test_init(test, &reclaim_info);
+	struct mock_device *mock;
+	int err;
+
+	err = mock_client_test_init(test, &reclaim_info);
+	if (err)
+		return err;
+
+	mock = test->priv;
+	INIT_LIST_HEAD(&mock->vms);
+	/* So that watched_cleanup() finds it */
+	mock->i915->drm.dev->platform_data = mock;
+
+	return 0;
 }
 
 static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE(vms_bounded_by_creations),
-	KUNIT_CASE(vms_backlog_shrinks),
+	KUNIT_CASE_PARAM(vms_backlog_shrinks, creation_gen_params),
+	KUNIT_CASE_PARAM(worker_due_after_a_jiffy, dead_gen_params),
+	KUNIT_CASE_PARAM(worker_not_postponed, dead_gen_params),
+	KUNIT_CASE_PARAM(worker_runs_again, dead_gen_params),
+	KUNIT_CASE(worker_requeued_while_it_runs),
+	KUNIT_CASE(worker_gone_after_drain),
 	KUNIT_CASE(objects_flushed_by_creation),
 	KUNIT_CASE(objects_freed_by_worker),
 	KUNIT_CASE_PARAM(vm_put_frees_nothing, vm_put_gen_params),
 	KUNIT_CASE(vm_with_pending_unbind_is_skipped),
 	KUNIT_CASE_PARAM(flush_waits_for_worker, flush_gen_params),
 	KUNIT_CASE_PARAM(flush_waits_for_creation, flush_gen_params),
-	KUNIT_CASE_PARAM(creation_throttled, creator_gen_params),
-	KUNIT_CASE_PARAM(creation_not_throttled, creator_gen_params),
-	KUNIT_CASE_PARAM(creation_throttled_can_be_killed, creator_gen_params),
-	KUNIT_CASE(nothing_stays_pending),
-	KUNIT_CASE_PARAM(worker_due_in_a_jiffy, dead_gen_params),
-	KUNIT_CASE_PARAM(worker_comes_again, dead_gen_params),
-	KUNIT_CASE(worker_gone_after_drain),
+	KUNIT_CASE_PARAM(flush_empties_each_list, flush_gen_params),
+	KUNIT_CASE_PARAM(creation_throttled, creation_gen_params),
+	KUNIT_CASE_PARAM(creation_throttled_can_be_killed, creation_gen_params),
+	KUNIT_CASE_PARAM(creation_not_throttled, creation_gen_params),
+	KUNIT_CASE(pending_is_exact),
+	KUNIT_CASE(closed_is_exact),
+	KUNIT_CASE_PARAM(creation_retires_idle_timelines, closed_limit_gen_params),
 	KUNIT_CASE(idle_timelines_retired_by_creation),
 	{}
 };
