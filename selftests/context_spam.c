@@ -32,14 +32,13 @@
 #include "i915_census.h"
 
 /*
- * A thread closes one context at a time, and each creation frees more than
- * one: a few are left by whoever loses the race for the free lock. In a guest
- * the host may stop the CPU that holds the lock; the others go on for the few
- * milliseconds, which the constant allows for, some 10 us for a context with KVM.
+ * Each thread closes one context at a time, and each creation frees more than
+ * one, so only a few wait. The constant allows for a CPU of a guest that the
+ * host stops for a few milliseconds while it frees contexts.
  */
 #define WAITING_MAX(threads)	(4 * (threads) + 1000)
 
-/* The worker leaves contexts to creation for 10 ms, and files are opened and closed. */
+/* Far less than once per context. Files that are opened and closed cause runs, too. */
 #define RUNS_MAX(seconds, files) (200 * (seconds) + 10 * (files))
 
 #define WARM_UP			1000	/* contexts, to fill the kernel's caches */
