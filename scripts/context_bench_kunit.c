@@ -182,29 +182,34 @@ static void context_cost_of_put(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
 	u64 put[SAMPLES], empty[SAMPLES], add[SAMPLES], first, needed;
-	struct i915_gem_context *ctx[SAMPLES];
-	struct llist_node nodes[SAMPLES];
-	struct kref *ctx_refs[SAMPLES], refs[SAMPLES];
+	struct {
+		struct i915_gem_context *ctx;
+		struct kref *ctx_ref, ref;
+		struct llist_node node;
+	} *s;
 	struct llist_head list;
 	unsigned long flags;
 	int i;
 
+	/* With KASAN, too large for the stack */
+	s = kunit_kcalloc(test, SAMPLES, sizeof(*s), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, s);
 	init_llist_head(&list);
 	for (i = 0; i < SAMPLES; i++) {
-		ctx[i] = mock->ops->create(mock->i915);
-		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, ctx[i]);
-		ctx_refs[i] = &ctx[i]->ref;
-		kref_get(ctx_refs[i]);
-		mock->ops->close(ctx[i]);
-		kref_init(&refs[i]);
+		s[i].ctx = mock->ops->create(mock->i915);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, s[i].ctx);
+		s[i].ctx_ref = &s[i].ctx->ref;
+		kref_get(s[i].ctx_ref);
+		mock->ops->close(s[i].ctx);
+		kref_init(&s[i].ref);
 	}
 	mock->ops->flush(mock->i915);
 
 	local_irq_save(flags);
 	for (i = 0; i < SAMPLES; i++) {
-		put[i] = COST(put_context(ctx_refs[i]));
-		empty[i] = COST(put_empty(&refs[i]));
-		add[i] = COST(add_to_list(&nodes[i], &list));
+		put[i] = COST(put_context(s[i].ctx_ref));
+		empty[i] = COST(put_empty(&s[i].ref));
+		add[i] = COST(add_to_list(&s[i].node, &list));
 	}
 	local_irq_restore(flags);
 
@@ -219,7 +224,7 @@ static void context_cost_of_put(struct kunit *test)
 	print_figure(test, "put_first", first);
 	print_figure(test, "put_empty", empty[0]);
 	print_figure(test, "llist_add", add[0]);
-	print_figure(test, "size", sizeof(*ctx[0]));
+	print_figure(test, "size", sizeof(*s->ctx));
 	if (instructions)
 		KUNIT_EXPECT_LE(test, 100 * put[0], PUT_MAX * needed);
 }
