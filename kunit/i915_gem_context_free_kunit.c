@@ -750,7 +750,7 @@ static void stress_start(struct stress *s, int (*fn)(void *stress), int cpu)
  */
 static void context_stress(struct kunit *test)
 {
-	const unsigned int count = 2000;
+	const unsigned int count = 500;
 	unsigned int base = seed ?: get_random_u32(), total = 0;
 	struct mock_device *mock = test->priv;
 	struct stress *s, flusher = { .mock = mock };

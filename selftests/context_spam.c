@@ -38,8 +38,11 @@
  */
 #define WAITING_MAX(threads)	(4 * (threads) + 1000)
 
-/* Far less than once per context. Files that are opened and closed cause runs, too. */
-#define RUNS_MAX(seconds, files) (200 * (seconds) + 10 * (files))
+/*
+ * The worker runs once per jiffy at most, and HZ is 1000 at most. Files that are opened
+ * and closed cause runs, too.
+ */
+#define RUNS_MAX(seconds, files) (1000 * (seconds) + 10 * (files))
 
 #define WARM_UP			1000	/* contexts, to fill the kernel's caches */
 #define WARM_UP_BATCHES		100
