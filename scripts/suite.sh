@@ -1,18 +1,24 @@
-# shellcheck shell=sh
-# Sourced: packages of another Debian suite, downloaded through an apt of their
-# own, signatures checked, from the mirror this machine already uses. What the
-# system has installed, and its own apt lists, are not touched.
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Sourced: packages of any Debian suite. They come through an apt with its own lists, from the
+# mirror that this machine uses, with signatures checked. They stay in the user's cache folder,
+# for all clones, and none is installed.
 #
-# suite_setup SUITE DIR, then suite_apt COMMAND [argument...] as often as needed;
-# with suite_types=deb-src for sources
-
-suite_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-
-# All checkouts of a user share what was downloaded.
+#   suite_setup SUITE DIR, then suite_apt COMMAND [argument...] as often as needed;
+#                                           with suite_types=deb-src for sources
+#   suite_unpack NAME PACKAGE...            into build/tools/NAME, from sid, with dependencies;
+#                                           with suite_alone=1 without
+#   suite_libraries ROOT FILE...            the libraries that the files need
 downloads=${XDG_CACHE_HOME:-$HOME/.cache}/i915-context-reclaim
+suite_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+suite_tools=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")/build/tools
 
-# Who looks for something there and downloads it if it is missing has the folder
-# for itself, until downloads_unlock or its end.
+suite_die() {
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+# Holds the cache folder until downloads_unlock or the end of the script
 downloads_lock() {
 	mkdir -p "$downloads"
 	exec 8>>"$downloads/lock"
@@ -26,62 +32,92 @@ downloads_unlock() {
 	exec 8>&-
 }
 
+# An empty status file: apt resolves dependencies as if nothing was installed.
 suite_apt() {
-	suite_tool=$1
+	local tool=$1
+
 	shift
-	"$suite_tool" -q -o Dir::Etc::SourceList="$suite_dir/sources.list" \
-		-o Dir::Etc::SourceParts=/dev/null \
+	"$tool" -q -o Dir::Etc::SourceList="$suite_dir/sources.list" \
+		-o Dir::Etc::SourceParts=/dev/null -o Dir::State::status="$suite_dir/status" \
 		-o Dir::State::Lists="$suite_dir/lists" -o Dir::Cache="$suite_dir/cache" \
 		-o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)" \
 		-o Acquire::Retries=3 "$@"
 }
 
+# The machine's apt knows several archives. One of them has the suite.
 suite_setup() {
-	suite_dir=$2
-	mkdir -p "$suite_dir/lists/partial" "$suite_dir/cache/archives/partial"
+	local mirror
 
-	[ -f "$suite_keyring" ] || {
-		echo "no $suite_keyring: install debian-archive-keyring" >&2
-		return 1
-	}
-
-	# Every archive that apt knows; one of them carries the suite.
+	[ -f "$suite_keyring" ] || suite_die "no $suite_keyring: install debian-archive-keyring"
+	mkdir -p "$2/lists/partial" "$2/cache/archives/partial"
+	suite_dir=$(realpath "$2")
+	: > "$suite_dir/status"
 	# shellcheck disable=SC2016 # for apt to expand
 	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
 		sort -u > "$suite_dir/mirrors"
-	while read -r suite_mirror; do
-		echo "${suite_types:-deb} [signed-by=$suite_keyring] $suite_mirror $1 main" \
+	while read -r mirror; do
+		echo "${suite_types:-deb} [signed-by=$suite_keyring] $mirror $1 main" \
 			> "$suite_dir/sources.list"
-		if suite_apt apt-get update >"$suite_dir/log" 2>&1 &&
+		if suite_apt apt-get update > "$suite_dir/log" 2>&1 &&
 		   ! grep -q '^[EW]:' "$suite_dir/log"; then
 			return 0
 		fi
 	done < "$suite_dir/mirrors"
-
 	tail -n 3 "$suite_dir/log" >&2
-	echo "none of apt's mirrors answers with $1: check the network and /etc/apt, then try again" >&2
-	return 1
+	suite_die "no mirror in /etc/apt has $1: check the network and /etc/apt, then try again"
 }
 
-# suite_download FOLDER PACKAGE...: says every ten seconds how far it has come
-suite_download() {
-	suite_into=$1
-	suite_status=0
-	shift
+suite_unpack() {
+	local cache=$downloads/$1 to=$suite_tools/$1 deb
 
-	mkdir -p "$suite_into"
-	(
-		n=0
-		while sleep 1 && [ -d "$suite_into" ]; do
-			n=$((n + 1))
-			[ $((n % 10)) != 0 ] || echo "$(du -sm "$suite_into" | cut -f1) MB so far"
-		done
-	) >&2 8>&- &
-	suite_pid=$!
-	(cd "$suite_into" && suite_apt apt-get download "$@") >"$suite_dir/log" 2>&1 || {
-		suite_status=1
-		tail -n 3 "$suite_dir/log" >&2
-	}
-	kill "$suite_pid" 2>/dev/null || true
-	return "$suite_status"
+	shift
+	[ "$(cat "$to/packages" 2>/dev/null)" != "$*" ] || return 0
+	downloads_lock
+	# Another script may have unpacked them meanwhile.
+	[ "$(cat "$to/packages" 2>/dev/null)" != "$*" ] || { downloads_unlock; return 0; }
+	rm -rf "$to" "$to.tmp"
+	mkdir -p "$to.tmp"
+	if [ "$(cat "$cache/packages" 2>/dev/null)" != "$*" ]; then
+		echo "${0##*/}: downloading $* from sid" >&2
+		suite_setup sid "$to.tmp/apt"
+		if [ -n "${suite_alone:-}" ]; then
+			(cd "$suite_dir/cache/archives" && suite_apt apt-get download "$@")
+		else
+			suite_apt apt-get -y --no-install-recommends --download-only install "$@"
+		fi > "$suite_dir/log" 2>&1 || {
+			tail -n 3 "$suite_dir/log" >&2
+			suite_die "the download failed: check the network and try again"
+		}
+		rm -rf "$cache"
+		mkdir "$cache"
+		mv "$suite_dir"/cache/archives/*.deb "$cache/"
+		rm -rf "$to.tmp/apt"
+		echo "$*" > "$cache/packages"
+	fi
+	for deb in "$cache"/*.deb; do
+		dpkg-deb -x "$deb" "$to.tmp" || {
+			rm -rf "$cache"
+			suite_die "${deb##*/} was damaged and all were removed: try again"
+		}
+	done
+	cp "$cache/packages" "$to.tmp/"
+	mv "$to.tmp" "$to"
+	downloads_unlock
+}
+
+# What the loader of ROOT finds there, or else in the system; and libgcc_s, which glibc opens
+# by itself for pthread_cancel()
+suite_libraries() {
+	local root loader libgcc folders file
+
+	root=$(realpath "$1")
+	shift
+	loader=$(find "$root" -name ld-linux-x86-64.so.2 | head -n 1)
+	loader=${loader:-/lib64/ld-linux-x86-64.so.2}
+	libgcc=$(find "$root" -name libgcc_s.so.1 | head -n 1)
+	libgcc=${libgcc:-$(gcc -print-file-name=libgcc_s.so.1)}
+	folders=$(find "$root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
+	for file in "$@"; do
+		"$loader" --library-path "$folders" --list "$file" | sed -n 's/.* => \(.*\) (0x.*/\1/p'
+	done | sort -u - <(printf '%s\n' "$loader" "$libgcc")
 }
