@@ -1,4 +1,5 @@
-# The plots of make bench, from the data that bench.awk has written, as SVG.
+# SPDX-License-Identifier: GPL-2.0-only
+# The plots of make bench, from the data that bench-table has written, as SVG.
 set terminal svg size 1000,760 font "sans,13" background "white"
 set multiplot layout 2,2
 set style fill solid 0.8 noborder
