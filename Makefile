@@ -1,78 +1,43 @@
-# The i915 context reclaim series: `make help' says what there is to do.
-#
-# Everything that is made goes to build/, which can be deleted at any time; the
-# downloaded kernel and the compiler cache stay in the user's cache folder.
+# SPDX-License-Identifier: GPL-2.0-only
+# A table of contents: `make help' prints the lines that begin with two #. Each target is a script
+# in scripts/, whose first lines say what it does. Everything is built below build/, which can be
+# deleted at any time. Downloads and the compiler cache are in the user's cache folder.
 
-# A kernel of its own, and another seed each time
-ifneq ($(filter fuzz,$(MAKECMDGOALS)),)
-override KERNEL := fuzz
-SEED	?= $(shell date +%s)
-endif
-
+## usage: make TARGET [VARIABLE=value...]
+##
+## LINUX=dir     your git tree in place of Debian's kernel: its HEAD, not written to
+## BEFORE=1      boot the commit before the redesign, BEFORE=base the kernel without the series
+## KERNEL=debug  boot a kernel with KASAN, lockdep and more; kcsan: with KCSAN
+## GEN=12        graphics version of the modelled GPU: 9, 11 or 12
+## ACCEL=auto    kvm, tcg, or auto: KVM if it works     SMP=2   CPUs of the guest
+## QEMU=file     your QEMU that has the device intel-gpu
 LINUX	?=
-COUNT	?= 10000
-THREADS	?= 2
-PROCS	?= 2
-ACCEL	?= auto
-SMP	?= 2
-FULL	?=
-FIRST	?=
-MODULE	?=
-PARTS	?=
-KASAN	?=
-MUTANTS	?=
-KERNEL	?=
-TESTS	?=
-IGT	?=
-SUITES	?=
-SEED	?= 1
-SECONDS	?= 600
-REPLAY	?=
 BEFORE	?=
-GEN	?= 12
-GENS	?= 9 11 12
-QEMU	?=
+KERNEL	?=
+export GEN ?= 12
+export ACCEL ?= auto
+export SMP ?= 2
+export KERNEL QEMU TESTS SEED REPLAY GENS FULL FIRST
 
 ifeq ($(filter 9 11 12,$(GEN)),)
 $(error GEN=$(GEN): the model knows the graphics versions 9, 11 and 12)
 endif
 
-# One folder for each kernel that the series is put on.
-ifeq ($(LINUX),)
-NAME	:= linux-7.3
-else
-LINUX_PATH := $(shell realpath -ms '$(LINUX)')
-NAME	:= $(shell basename '$(LINUX_PATH)' | tr -c 'A-Za-z0-9._\n-' _)-$(firstword $(shell echo '$(LINUX_PATH)' | cksum))
-endif
+# A folder for each kernel that the series is applied to, in it the git tree and a build folder
+# for each configuration. Those of BEFORE= have a folder that looks the same, for ccache.
+LINUX_PATH := $(if $(LINUX),$(shell realpath -ms '$(LINUX)'))
+NAME	:= $(if $(LINUX),$(shell basename '$(LINUX_PATH)' | tr -c 'A-Za-z0-9._\n-' _)-$(firstword \
+	   $(shell echo '$(LINUX_PATH)' | cksum)),linux-7.3)
 WORK	:= $(CURDIR)/build/$(NAME)
 TREE	:= $(WORK)/linux
-RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)$(if $(KERNEL),/$(KERNEL))$(if $(filter-out 12,$(GEN)),/gen$(GEN))
-# What is booted: the end of the series, the commit before the redesign, or the base
-BOOTED	:= $(if $(BEFORE),$(WORK)/$(if $(filter base,$(BEFORE)),base,before)/linux,$(TREE))
-VM	:= $(WORK)/vm$(if $(BEFORE),-$(notdir $(patsubst %/linux,%,$(BOOTED))))$(if $(KERNEL),-$(KERNEL))
-CONFIGS	:= configs/vmtest.config $(if $(KERNEL),configs/$(KERNEL).config)
-# The tests and their config are those of the end of the series, whatever is booted.
-KERNEL_BUILD = scripts/kernel '$(BOOTED)' '$(VM)' '$(TREE)' $(CONFIGS)
-VMTEST	:= scripts/vmtest -m $(if $(KERNEL),2G,1G)
-export ACCEL GEN QEMU SMP
+RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)$(if $(KERNEL),/$(KERNEL))$(if \
+	   $(filter-out 12,$(GEN)),/gen$(GEN))
+WHEN	:= $(if $(BEFORE),$(if $(filter base,$(BEFORE)),base,before))
+BOOTED	:= $(WORK)$(WHEN:%=/%)/linux
+VM	:= $(WORK)$(WHEN:%=/%)/vm$(if $(KERNEL),-$(KERNEL))
 
-# What contexts cost, in instructions, and what of it has a limit: make bench has more.
-ALSO	:= ACCEL=icount $(VMTEST) '$(VM)' '$(RESULTS)' context_bench -n 10000 costs memory || failed=1;
-
-# 10000 contexts take such a kernel a quarter of an hour, and a flood longer.
-ifneq ($(KERNEL),)
-VMTEST	+= -t 3600
-ALSO	:= $(VMTEST) '$(VM)' '$(RESULTS)' context_spam -n 2000 || failed=1; \
-	   $(VMTEST) '$(VM)' '$(RESULTS)' context_flood -n 200 -v 4_threads_fifo || failed=1; \
-	   $(VMTEST) -l i915_gem_context_tests '$(VM)' '$(RESULTS)' guest-kunit || failed=1;
-# Such a kernel takes a minute to boot, so one guest runs them all. What KASAN and kmemleak take
-# is not charged, which context_memcg would find.
-ALL	:= -1 -x context_spam -x context_flood -x context_memcg
-endif
-
-# The base folder lets clones share the compiler cache, and what is not in it costs a
-# compilation, not that and a run of the preprocessor. ccache finds gcc by the PATH
-# of the outermost make.
+# The base folder lets clones share the compiler cache. In depend mode, what is not in the cache
+# costs no extra run of the preprocessor. ccache finds gcc in the PATH of the outermost make.
 ifndef CCACHE_PATH
 export CCACHE_PATH := $(PATH)
 endif
@@ -82,186 +47,165 @@ export CCACHE_DEPEND := 1
 export CCACHE_NOHASHDIR := 1
 
 SHELL	:= /bin/bash
-.SHELLFLAGS := -o pipefail -c
-.PHONY: help run test tree vm refresh check docs mbox kunit mutants coverage kselftest fuzz igt clients \
-	live-selftests bench model-test spin qemu shell deps clean apply-matrix
+.SHELLFLAGS := -eo pipefail -c
+
+TRY	:= run shell
+TEST	:= test kunit kselftest model-test igt live-selftests clients spin mutants fuzz coverage bench
+SEND	:= check docs mbox apply-matrix
+MAINTAIN := tree refresh vm clean
+.PHONY: help qemu deps $(TRY) $(TEST) $(SEND) $(MAINTAIN)
 
 help:
-	@echo 'make run        spam contexts on i915, on a GPU that QEMU models'
-	@echo 'make test       every test there is'
-	@echo 'make kunit      the KUnit suites, KASAN=1 under KASAN'
-	@echo 'make mutants    does KUnit notice wrong changes to the driver? MUTANTS= names some'
-	@echo 'make coverage   which lines that make and free contexts no test runs'
-	@echo 'make kselftest  the kselftests, in QEMU; KERNEL=debug or KERNEL=kcsan on such a kernel'
-	@echo 'make fuzz       the ioctls of contexts, vms and execbuf at random, under KASAN, led by what'
-	@echo '                they reach: SECONDS=$(SECONDS), SEED=; REPLAY=file first runs what a log has'
-	@echo 'make igt        the tests of contexts of IGT, unmodified; TESTS= is a regular'
-	@echo '                expression of which, or fast; IGT= a build of your own; KERNEL=debug'
-	@echo 'make live-selftests'
-	@echo '                i915'"'"'s own: all, or the SUITES named; KERNEL=debug'
-	@echo 'make clients    user-space drivers of Debian, unmodified: Mesa, the media driver, OpenCL;'
-	@echo '                SEED= chooses the moments at which they are killed'
-	@echo 'make bench      what contexts cost, before the redesign and after: a table and plots'
-	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more,'
-	@echo '                FIRST=17 looks at the first 17 patches alone, which are the fixes'
-	@echo 'make docs       the HTML of the chapter on the life of a context, without a new warning'
-	@echo 'make model-test'
-	@echo '                is the modelled GPU what the driver takes it for? with a fuzz of it; GENS=12'
-	@echo 'make spin       the protocol of the free list, checked exhaustively by SPIN'
-	@echo 'make qemu       QEMU with the modelled GPU: prints the path of the binary'
-	@echo 'make apply-matrix'
-	@echo '                does the series apply to the kernels before and after, too?'
-	@echo 'make mbox       the series as it would be mailed: build/results/series.mbox'
-	@echo 'make shell      a prompt in the guest, with the kselftests in PATH'
-	@echo 'make tree       the kernel with the series as git commits: $(TREE)'
-	@echo 'make refresh    export the commits of that tree back to patches/'
-	@echo 'make clean      delete build/$(NAME)'
-	@echo
-	@echo 'LINUX=dir    your own git tree in place of Debian'"'"'s, taken at its HEAD, not written to'
-	@echo 'BEFORE=1     boots the commit before the redesign, BEFORE=base the kernel without'
-	@echo '             the series: in make run, kselftest, igt, live-selftests, clients'
-	@echo 'GEN=$(GEN)       graphics version of the modelled GPU: 9, 11 or 12'
-	@echo 'QEMU=file    a QEMU of your own that has the device intel-gpu'
-	@echo 'COUNT=$(COUNT)  contexts in each of the runs of make run'
-	@echo 'THREADS=$(THREADS) PROCS=$(PROCS)  threads in each process and processes that spam'
-	@echo 'ACCEL=$(ACCEL)  kvm, tcg, or auto: KVM if it works    SMP=$(SMP)  CPUs of the guest'
+	@sed -n 's/^## \{0,1\}//p' Makefile
 
-# Targets that use the kernel's own make, which takes no blanks and colons in its path,
-# nor vmtest commas, and the others that write to build/: one at a time, see scripts/lock.
-BUILDS	:= run test kunit mutants coverage kselftest fuzz igt live-selftests clients bench model-test shell docs \
-	   $(if $(PARTS),$(if $(filter build sparse,$(PARTS)),check),check)
-comma	:= ,
-ODD	:= $(word 2,$(subst :, ,$(subst $(comma), ,x$(CURDIR)x)))
-
+# One target at a time writes to build/: make runs again, under the lock.
 ifndef HOLDS_LOCK
 .NOTPARALLEL:
-
-$(sort $(BUILDS) apply-matrix check clean mbox refresh spin tree):
-	@$(if $(and $(ODD),$(filter $@,$(BUILDS))),echo "make $@: the kernel cannot be built below $(CURDIR): clone to a path without blanks$(comma) colons and commas" >&2; exit 1)
+$(TRY) $(TEST) $(SEND) $(MAINTAIN):
 	@HOLDS_LOCK=1 scripts/lock '$@' $(MAKE) --no-print-directory '$@'
 else
 
+##
+## Try
+##
+## run           spam contexts on a modelled GPU: COUNT=10000 in each run, from THREADS=2 in each
+##               of PROCS=2 processes
+COUNT	?= 10000
+THREADS	?= 2
+PROCS	?= 2
 run: vm
-	@if $(VMTEST) '$(VM)' '$(RESULTS)' \
-		context_spam -n '$(COUNT)' -t '$(THREADS)' -p '$(PROCS)' | \
-		sed -u -e '/^TAP version/d' -e '/^1\.\./d' -e 's/^# \{0,1\}//'; \
-	then echo PASS; \
-	else echo 'FAIL (kernel log: $(RESULTS)/context_spam.log)'; exit 1; fi
+	@scripts/run '$(VM)' '$(RESULTS)' -n '$(COUNT)' -t '$(THREADS)' -p '$(PROCS)'
 
+## shell         a shell in the guest, with the kselftests in PATH
+shell: vm
+	@scripts/vmtest -i '$(VM)' '$(RESULTS)' sh
+
+##
+## Test
+##
+## test          check, spin, kunit, kselftest (also KERNEL=debug), model-test, igt, live-selftests
 test: tree
 	@scripts/deps jq libtap-formatter-junit-perl
 	@scripts/test '$(TREE)' '$(RESULTS)'
 
+## kunit         the KUnit suites; KASAN=1 under KASAN
+KUNIT	:= $(if $(KASAN),-kasan)
 kunit: tree
 	@scripts/deps jq
 	@mkdir -p '$(RESULTS)'
-ifeq ($(KASAN),)
-	@scripts/kunit '$(TREE)' '$(WORK)/kunit' '$(RESULTS)' | tee '$(RESULTS)/kunit.txt'; \
-	status=$$?; scripts/junit '$(RESULTS)/kunit.json' && exit $$status
-else
-	@scripts/kunit '$(TREE)' '$(WORK)/kunit-kasan' '$(RESULTS)/kasan' \
-		--kunitconfig=drivers/gpu/drm/i915/gem/tests/kasan.config | tee '$(RESULTS)/kunit-kasan.txt'; \
-	status=$$?; scripts/junit '$(RESULTS)/kasan/kunit.json' && exit $$status
-endif
+	@status=0; scripts/kunit '$(TREE)' '$(WORK)/kunit$(KUNIT)' '$(RESULTS)$(KUNIT:-%=/%)' \
+		$(if $(KASAN),--kunitconfig=drivers/gpu/drm/i915/gem/tests/kasan.config) | \
+		tee '$(RESULTS)/kunit$(KUNIT).txt' || status=1; \
+	scripts/junit '$(RESULTS)$(KUNIT:-%=/%)/kunit.json'; exit $$status
 
-mutants: tree
-	@scripts/mutants '$(TREE)' '$(WORK)/mutants' '$(RESULTS)' $(MUTANTS)
-
-coverage:
-	@$(MAKE) --no-print-directory KERNEL=coverage vm
-	@scripts/coverage '$(VM)-coverage' '$(RESULTS)/coverage'
-
+## kselftest     the kselftests in a guest
 kselftest: vm
 	@scripts/deps libtap-formatter-junit-perl
-	@rm -f '$(RESULTS)'/*_*.tap
-	@failed=0; \
-	{ $(VMTEST) $(ALL) '$(VM)' '$(RESULTS)' || failed=1; $(ALSO) exit $$failed; } | \
-		tee '$(RESULTS)/kselftest.tap' || failed=1; \
-	scripts/junit '$(RESULTS)' || failed=1; \
-	exit $$failed
+	@status=0; scripts/kselftest '$(VM)' '$(RESULTS)' || status=1; \
+	scripts/junit '$(RESULTS)'; exit $$status
 
-fuzz: vm
-	@SECONDS='$(SECONDS)' SEED='$(SEED)' REPLAY='$(REPLAY)' scripts/fuzz '$(VM)' '$(RESULTS)'
-
+## model-test    the modelled GPU itself, on GENS="9 11 12", with a fuzzer
 model-test: vm
-	@GEN='$(GENS)' scripts/model-test '$(VM)' '$(RESULTS)'
+	@scripts/model-test '$(VM)' '$(RESULTS)'
 
+## igt           IGT's tests of contexts: TESTS= is a regular expression, or fast; IGT= your build
+igt: vm
+	@scripts/deps jq libtap-formatter-junit-perl
+	@scripts/igt-root '$(WORK)/igt' '$(IGT)'
+	@status=0; scripts/igt '$(WORK)/igt' '$(VM)' '$(RESULTS)/igt' || status=1; \
+	scripts/junit '$(RESULTS)/igt' igt; exit $$status
+
+## live-selftests  i915's own live selftests, or SUITES=
+live-selftests: vm
+	@scripts/deps kmod libtap-formatter-junit-perl
+	@mkdir -p '$(RESULTS)/live-selftests'
+	@status=0; scripts/live-selftests '$(VM)' '$(RESULTS)' $(SUITES) | \
+		tee '$(RESULTS)/live-selftests/live_gen$(GEN).tap' || status=1; \
+	scripts/junit '$(RESULTS)/live-selftests' live-selftests; exit $$status
+
+## clients       Debian's Mesa, media driver and OpenCL; SEED= chooses when they are killed
+clients: vm
+	@scripts/deps libtap-formatter-junit-perl
+	@scripts/clients-root '$(WORK)/clients' '$(TREE)' '$(VM)'
+	@status=0; scripts/clients '$(WORK)/clients' '$(VM)' '$(RESULTS)/clients' || status=1; \
+	scripts/junit '$(RESULTS)/clients' clients; exit $$status
+
+## spin          check the protocol of the free list with SPIN
 spin:
 	@scripts/deps spin
 	@mkdir -p '$(RESULTS)/spin'
 	@scripts/spin '$(RESULTS)/spin' | tee '$(RESULTS)/spin/spin.tap'
 
-igt: vm
-	@scripts/deps jq libtap-formatter-junit-perl
-	@scripts/igt-root '$(WORK)/igt' '$(IGT)'
-	@failed=0; \
-	TESTS='$(TESTS)' KERNEL='$(KERNEL)' \
-		scripts/igt '$(WORK)/igt' '$(VM)' '$(RESULTS)/igt' || failed=1; \
-	scripts/junit '$(RESULTS)/igt' igt || failed=1; \
-	exit $$failed
+## mutants       inject bugs into the driver: do the tests catch them? MUTANTS= names some
+mutants: tree
+	@scripts/mutants '$(TREE)' '$(WORK)/mutants' '$(RESULTS)' $(MUTANTS)
 
-live-selftests: vm
-	@scripts/deps kmod libtap-formatter-junit-perl
-	@mkdir -p '$(RESULTS)/live-selftests'
-	@failed=0; \
-	KERNEL='$(KERNEL)' scripts/live-selftests '$(VM)' '$(RESULTS)' $(SUITES) | \
-		tee '$(RESULTS)/live-selftests/live_gen$(GEN).tap' || failed=1; \
-	scripts/junit '$(RESULTS)/live-selftests' live-selftests || failed=1; \
-	exit $$failed
+## fuzz          random ioctls under KASAN, led by what they reach: SECONDS=600, SEED=,
+##               REPLAY=file first runs what a log has
+fuzz:
+	@$(MAKE) --no-print-directory KERNEL=fuzz vm
+	@FUZZ_SECONDS='$(SECONDS)' scripts/fuzz '$(VM)-fuzz' '$(RESULTS)/fuzz'
 
-clients: vm
-	@scripts/deps libtap-formatter-junit-perl
-	@scripts/clients-root '$(WORK)/clients' '$(TREE)' '$(VM)'
-	@failed=0; \
-	SEED='$(SEED)' scripts/clients '$(WORK)/clients' '$(VM)' '$(RESULTS)/clients' || failed=1; \
-	scripts/junit '$(RESULTS)/clients' clients || failed=1; \
-	exit $$failed
+## coverage      lines that create and free contexts and that no test runs
+coverage:
+	@$(MAKE) --no-print-directory KERNEL=coverage vm
+	@scripts/coverage '$(VM)-coverage' '$(RESULTS)/coverage'
 
+## bench         what contexts cost before the redesign and after: a table and plots
 bench: tree
 	@scripts/deps gnuplot-nox
 	@scripts/bench '$(TREE)' '$(WORK)' '$(RESULTS)'
 
-# Without the library that it does not depend on, Debian's coccinelle runs no script
+##
+## Send
+##
+## check         is the series fit to be sent? PARTS= names some parts, FULL=1 builds more,
+##               FIRST=17 checks the first 17 patches alone
+# Debian's coccinelle needs libpython3-dev and does not depend on it.
 check: tree
 	@scripts/deps b4 coccinelle libpython3-dev shellcheck
-	@FULL='$(FULL)' FIRST='$(FIRST)' scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
+	@scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
 
+## docs          the kernel's chapter on the life of a context as HTML, without a new warning
 docs: tree
 	@scripts/deps graphviz python3-sphinx python3-yaml
 	@scripts/docs '$(TREE)' '$(WORK)/docs' '$(RESULTS)'
 
-apply-matrix: tree
-	@scripts/apply-matrix '$(TREE)' '$(WORK)/matrix'
-
+## mbox          the series as mails: build/results/series.mbox
 mbox: tree
 	@scripts/mbox '$(TREE)' '$(RESULTS)/series.mbox'
 
-shell: vm
-	@$(VMTEST) -i '$(VM)' '$(RESULTS)'
+## apply-matrix  does the series apply to other kernels of Debian?
+apply-matrix: tree
+	@scripts/apply-matrix '$(TREE)' '$(WORK)/matrix'
 
-# The kernel and the kselftests, as they are booted
-vm: tree
-	@mkdir -p '$(RESULTS)'
-	@$(KERNEL_BUILD)
-
+##
+## Maintain
+##
+## tree          the kernel with the series as git commits: build/linux-7.3/linux
 tree: deps
-ifeq ($(LINUX),)
-	@scripts/base build/base
-	@scripts/tree '$(TREE)' build/base
-else
-	@scripts/tree '$(TREE)' '$(LINUX)'
-endif
-	@$(if $(BEFORE),scripts/before '$(TREE)' '$(BOOTED)' '$(BEFORE)',:)
+	@$(if $(LINUX),:,scripts/base build/base)
+	@scripts/tree '$(TREE)' '$(or $(LINUX),build/base)'
+	@$(if $(WHEN),scripts/before '$(TREE)' '$(BOOTED)' '$(WHEN)',:)
 
+## refresh       export the commits of that tree to patches/, kunit/, selftests/
 refresh:
 	@scripts/refresh '$(TREE)' .
+
+## vm            build the kernel that is booted; the tests are those of the end of the series
+vm: tree
+	@mkdir -p '$(RESULTS)'
+	@scripts/kernel '$(BOOTED)' '$(VM)' '$(TREE)' configs/vmtest.config \
+		$(if $(KERNEL),configs/$(KERNEL).config)
 
 clean:
 	rm -rf '$(WORK)' '$(WORK)'.* build/results
 endif
 
+## qemu          build QEMU with the modelled GPU, print its path
 qemu: deps
 	@scripts/qemu
+## clean         delete the builds and results
 
 deps:
 	@scripts/deps
