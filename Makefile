@@ -32,6 +32,8 @@ BEFORE	?=
 GEN	?= 12
 GENS	?= 9 11 12
 QEMU	?=
+SERIES	?=
+BOOT	?=
 
 ifeq ($(filter 9 11 12,$(GEN)),)
 $(error GEN=$(GEN): the model knows the graphics versions 9, 11 and 12)
@@ -84,7 +86,7 @@ export CCACHE_NOHASHDIR := 1
 SHELL	:= /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .PHONY: help run test tree vm refresh check docs mbox kunit mutants coverage kselftest fuzz igt clients \
-	live-selftests bench model-test spin qemu shell deps clean apply-matrix
+	live-selftests bench model-test spin qemu shell deps clean apply-matrix stable
 
 help:
 	@echo 'make run        spam contexts on i915, on a GPU that QEMU models'
@@ -111,6 +113,8 @@ help:
 	@echo 'make qemu       QEMU with the modelled GPU: prints the path of the binary'
 	@echo 'make apply-matrix'
 	@echo '                does the series apply to the kernels before and after, too?'
+	@echo 'make stable     the fixes on Debian'"'"'s long-term kernels: do they apply, compile and work?'
+	@echo '                SERIES=6.12 tries one of them, BOOT=no boots none'
 	@echo 'make mbox       the series as it would be mailed: build/results/series.mbox'
 	@echo 'make shell      a prompt in the guest, with the kselftests in PATH'
 	@echo 'make tree       the kernel with the series as git commits: $(TREE)'
@@ -128,7 +132,7 @@ help:
 
 # Targets that use the kernel's own make, which takes no blanks and colons in its path,
 # nor vmtest commas, and the others that write to build/: one at a time, see scripts/lock.
-BUILDS	:= run test kunit mutants coverage kselftest fuzz igt live-selftests clients bench model-test shell docs \
+BUILDS	:= run test kunit mutants coverage kselftest fuzz igt live-selftests clients bench model-test shell docs stable \
 	   $(if $(PARTS),$(if $(filter build sparse,$(PARTS)),check),check)
 comma	:= ,
 ODD	:= $(word 2,$(subst :, ,$(subst $(comma), ,x$(CURDIR)x)))
@@ -232,6 +236,9 @@ docs: tree
 
 apply-matrix: tree
 	@scripts/apply-matrix '$(TREE)' '$(WORK)/matrix'
+
+stable: tree
+	@BOOT='$(BOOT)' scripts/stable '$(TREE)' '$(WORK)/stable' '$(RESULTS)/stable' $(SERIES)
 
 mbox: tree
 	@scripts/mbox '$(TREE)' '$(RESULTS)/series.mbox'
