@@ -51,7 +51,7 @@ SHELL	:= /bin/bash
 
 TRY	:= run shell
 TEST	:= test kunit kselftest model-test igt live-selftests clients spin mutants fuzz coverage bench
-SEND	:= check docs mbox apply-matrix
+SEND	:= check docs mbox apply-matrix stable
 MAINTAIN := tree refresh vm clean
 .PHONY: help qemu deps $(TRY) $(TEST) $(SEND) $(MAINTAIN)
 
@@ -178,6 +178,11 @@ mbox: tree
 ## apply-matrix  does the series apply to other kernels of Debian?
 apply-matrix: tree
 	@scripts/apply-matrix '$(TREE)' '$(WORK)/matrix'
+
+## stable        the fixes on Debian's long-term kernels: do they apply, compile and work?
+##               SERIES=6.12 tries one, BOOT=no boots none
+stable: tree
+	@BOOT='$(BOOT)' scripts/stable '$(TREE)' '$(WORK)/stable' '$(RESULTS)/stable' $(SERIES)
 
 ##
 ## Maintain

@@ -35,6 +35,7 @@ static const IntelGPUEngineInfo gen11_engines[] = {
 
 #define COMMON_FUSES \
     { SKL_DFSM, DFSM_PIPES_DISABLE }, \
+    { SKL_FUSE_STATUS, FUSE_PG_DISTRIBUTED }, \
     { RP_STATE_CAP, 0x060616 }, \
     { GUC_STATUS, GUC_IN_RESET }, \
     { RC6_CTX_INFO, 1 }

@@ -155,6 +155,11 @@
 #define FORCEWAKE_MEDIA         0xa270
 #define GUC_STATUS              0xc000
 #define   GUC_IN_RESET          BIT(0)
+#define SKL_FUSE_STATUS         0x42000
+#define   FUSE_PG_DISTRIBUTED   0x0fc00000  /* to power gates 0 to 5 */
+#define PWR_WELL_CTL            0x45400
+#define PWR_WELL_CTL_DDI4       0x4545c
+#define   PWR_WELL_REQUESTS     0xaaaaaaaa
 #define SKL_DFSM                0x51000
 #define   DFSM_PIPES_DISABLE    (BIT(30) | BIT(21) | BIT(28) | BIT(22))
 #define FENCE_LO(n)             (0x100000 + (n) * 8)

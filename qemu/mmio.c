@@ -63,6 +63,15 @@ static const uint32_t self_clearing[] = {
     0xced8, 0xcedc, 0xcee0, 0xcee4, 0xcf04,                     /* TLBs, from 12 on */
 };
 
+/*
+ * The power wells of the display, which older drivers turn on although it is fused off.
+ * They wait until the bit below that of a request says that the well is on.
+ */
+static bool is_power_well(uint32_t addr)
+{
+    return addr >= PWR_WELL_CTL && addr <= PWR_WELL_CTL_DDI4;
+}
+
 uint64_t intel_gpu_timestamp(void)
 {
     return muldiv64(qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL), TIMESTAMP_HZ, NANOSECONDS_PER_SECOND);
@@ -278,6 +287,9 @@ static uint32_t written_value(IntelGPUState *s, uint32_t addr, uint32_t value)
         if (addr == self_clearing[i]) {
             return 0;
         }
+    }
+    if (is_power_well(addr)) {
+        return (value & PWR_WELL_REQUESTS) | (value & PWR_WELL_REQUESTS) >> 1;
     }
     return value;
 }

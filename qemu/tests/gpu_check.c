@@ -528,13 +528,13 @@ static void test_registers(void)
 	check(gen < 11 || data->map[9] == 5, "a register relative to the engine");
 }
 
-static const volatile uint32_t *map_bar(const char *path, size_t size)
+static volatile uint32_t *map_bar(const char *path, size_t size)
 {
 	int file = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
 	void *map;
 
 	must(file >= 0);
-	map = mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0);
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	close(file);
 	must(map != MAP_FAILED);
 	return map;
@@ -593,6 +593,30 @@ static void test_privileged_registers(void)
 	}
 	munmap((void *)mmio, 8 << 20);
 	check_works(engine);
+}
+
+/*
+ * Older drivers turn on the power wells of the display although it is fused off, and wait
+ * until each is on: the bit below that of the request, and the fuses of a power gate.
+ */
+static void test_power_wells(void)
+{
+	static const uint32_t controls[] = { 0x45404, 0x45444, 0x45454 };	/* main, AUX, DDI */
+	volatile uint32_t *mmio = map_bar(SYSFS "device/resource0", 8 << 20);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(controls); i++) {
+		volatile uint32_t *control = &mmio[controls[i] / 4];
+		uint32_t before = *control;
+
+		*control = 2 << 6;
+		check(*control == 3 << 6, "%x: the well does not turn on: %x", controls[i], *control);
+		*control = 1 << 6;
+		check(!*control, "%x: the well does not turn off: %x", controls[i], *control);
+		*control = before;
+	}
+	check((mmio[0x42000 / 4] & 0x0fc00000) == 0x0fc00000, "fuses: %x", mmio[0x42000 / 4]);
+	munmap((void *)mmio, 8 << 20);
 }
 
 /* Where the first page of an object is in the aperture, which is part of the global GTT */
@@ -993,6 +1017,7 @@ static const struct test tests[] = {
 	{ "math", test_math, ANY_CLASS },
 	{ "registers", test_registers, ANY_CLASS },
 	{ "privileged_registers", test_privileged_registers, ANY_CLASS },
+	{ "power_wells", test_power_wells, I915_ENGINE_CLASS_RENDER },
 	{ "global_gtt", test_global_gtt, ANY_CLASS },
 	{ "context_registers", test_context_registers, ANY_CLASS },
 	{ "many_contexts", test_many_contexts, ANY_CLASS },
