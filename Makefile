@@ -16,7 +16,8 @@ PROCS	?= 2
 ACCEL	?= auto
 SMP	?= 2
 FULL	?=
-FIRST	?=
+SIGNOFF	?=
+TOPIC	?=
 MODULE	?=
 PARTS	?=
 KASAN	?=
@@ -103,7 +104,7 @@ help:
 	@echo '                SEED= chooses the moments at which they are killed'
 	@echo 'make bench      what contexts cost, before the redesign and after: a table and plots'
 	@echo 'make check      is the series fit to be sent? PARTS= runs some, FULL=1 builds more,'
-	@echo '                FIRST=17 looks at the first 17 patches alone, which are the fixes'
+	@echo '                TOPIC=close looks at one topic with just its prerequisites'
 	@echo 'make docs       the HTML of the chapter on the life of a context, without a new warning'
 	@echo 'make model-test'
 	@echo '                is the modelled GPU what the driver takes it for? with a fuzz of it; GENS=12'
@@ -111,7 +112,8 @@ help:
 	@echo 'make qemu       QEMU with the modelled GPU: prints the path of the binary'
 	@echo 'make apply-matrix'
 	@echo '                does the series apply to the kernels before and after, too?'
-	@echo 'make mbox       the series as it would be mailed: build/results/series.mbox'
+	@echo 'make mbox       each topic, or TOPIC=, as b4 would send it: build/results/TOPIC.mbox;'
+	@echo '                SIGNOFF=1 makes you the author and adds your Signed-off-by'
 	@echo 'make shell      a prompt in the guest, with the kselftests in PATH'
 	@echo 'make tree       the kernel with the series as git commits: $(TREE)'
 	@echo 'make refresh    export the commits of that tree back to patches/'
@@ -224,7 +226,7 @@ bench: tree
 # Without the library that it does not depend on, Debian's coccinelle runs no script
 check: tree
 	@scripts/deps b4 coccinelle libpython3-dev shellcheck
-	@FULL='$(FULL)' FIRST='$(FIRST)' scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
+	@FULL='$(FULL)' TOPIC='$(TOPIC)' scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
 
 docs: tree
 	@scripts/deps graphviz python3-sphinx python3-yaml
@@ -234,7 +236,9 @@ apply-matrix: tree
 	@scripts/apply-matrix '$(TREE)' '$(WORK)/matrix'
 
 mbox: tree
-	@scripts/mbox '$(TREE)' '$(RESULTS)/series.mbox'
+	@scripts/deps b4
+	@mkdir -p '$(WORK)/check'
+	@SIGNOFF='$(SIGNOFF)' scripts/mbox '$(TREE)' '$(WORK)/check/linux' '$(RESULTS)' $(TOPIC)
 
 shell: vm
 	@$(VMTEST) -i '$(VM)' '$(RESULTS)'
