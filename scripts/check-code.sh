@@ -45,9 +45,9 @@ objects() {
 # build COMMIT: of the driver what the patches touch, the whole at the end and with FULL=1;
 # and the kselftests if it changes them. A warning is an error.
 build() {
-	local what changed
+	local what changed=
 
-	changed=$(git_src diff --name-only "$1~" "$1")
+	[ "$1" = start ] || changed=$(git_src diff --name-only "$1~" "$1")
 	git_src checkout -q -f --detach "$1" || return 1
 	if [ "$1" = start ] || grep -q Kconfig <<< "$changed"; then
 		configure || return 1
@@ -62,8 +62,10 @@ build() {
 	# shellcheck disable=SC2086 # words
 	[ -z "$what" ] || kmake W=1e $what || return 1
 	{ [ "$1" != start ] && grep -q "^$kselftests/" <<< "$changed"; } || return 0
+	rm -rf "$work/kselftests"
+	mkdir "$work/kselftests"
 	kmake -s headers &&
-		make -s -C "$src/$kselftests" OUTPUT="$(mktemp -d -p "$work")" LDFLAGS="-static -Werror" \
+		make -s -C "$src/$kselftests" OUTPUT="$work/kselftests" LDFLAGS="-static -Werror" \
 			KHDR_INCLUDES="-Werror -isystem $work/$config/usr/include" all
 }
 
