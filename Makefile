@@ -17,7 +17,7 @@ KERNEL	?=
 export GEN ?= 12
 export ACCEL ?= auto
 export SMP ?= 2
-export KERNEL QEMU TESTS SEED REPLAY GENS FULL FIRST
+export KERNEL QEMU TESTS SEED REPLAY GENS FULL TOPIC SIGNOFF
 
 ifeq ($(filter 9 11 12,$(GEN)),)
 $(error GEN=$(GEN): the model knows the graphics versions 9, 11 and 12)
@@ -160,7 +160,7 @@ bench: tree
 ## Send
 ##
 ## check         is the series fit to be sent? PARTS= names some parts, FULL=1 builds more,
-##               FIRST=17 checks the first 17 patches alone
+##               TOPIC=close checks one topic with just its prerequisites
 # Debian's coccinelle needs libpython3-dev and does not depend on it.
 check: tree
 	@scripts/deps b4 coccinelle libpython3-dev shellcheck
@@ -171,9 +171,12 @@ docs: tree
 	@scripts/deps graphviz python3-sphinx python3-yaml
 	@scripts/docs '$(TREE)' '$(WORK)/docs' '$(RESULTS)'
 
-## mbox          the series as mails: build/results/series.mbox
+## mbox          each topic, or TOPIC=, as b4 would send it: build/results/TOPIC.mbox; SIGNOFF=1
+##               makes you the author and adds your Signed-off-by
 mbox: tree
-	@scripts/mbox '$(TREE)' '$(RESULTS)/series.mbox'
+	@scripts/deps b4
+	@mkdir -p '$(WORK)/check'
+	@scripts/mbox '$(TREE)' '$(WORK)/check/linux' '$(RESULTS)' $(TOPIC)
 
 ## apply-matrix  does the series apply to other kernels of Debian?
 apply-matrix: tree
