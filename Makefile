@@ -19,6 +19,7 @@ FULL	?=
 FIRST	?=
 MODULE	?=
 PARTS	?=
+PHASES	?=
 KASAN	?=
 MUTANTS	?=
 KERNEL	?=
@@ -32,6 +33,7 @@ BEFORE	?=
 GEN	?= 12
 GENS	?= 9 11 12
 QEMU	?=
+LLVM	?=
 
 ifeq ($(filter 9 11 12,$(GEN)),)
 $(error GEN=$(GEN): the model knows the graphics versions 9, 11 and 12)
@@ -47,11 +49,15 @@ endif
 WORK	:= $(CURDIR)/build/$(NAME)
 TREE	:= $(WORK)/linux
 RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)$(if $(KERNEL),/$(KERNEL))$(if $(filter-out 12,$(GEN)),/gen$(GEN))
+# Clang builds in folders of its own. The kernel's make takes LLVM from the environment.
+export LLVM
+CLANG	:= $(if $(LLVM),-llvm)
 # What is booted: the end of the series, the commit before the redesign, or the base
 BOOTED	:= $(if $(BEFORE),$(WORK)/$(if $(filter base,$(BEFORE)),base,before)/linux,$(TREE))
-VM	:= $(WORK)/vm$(if $(BEFORE),-$(notdir $(patsubst %/linux,%,$(BOOTED))))$(if $(KERNEL),-$(KERNEL))
+VM	:= $(WORK)/vm$(if $(BEFORE),-$(notdir $(patsubst %/linux,%,$(BOOTED))))$(if $(KERNEL),-$(KERNEL))$(CLANG)
 CONFIGS	:= configs/vmtest.config $(if $(KERNEL),configs/$(KERNEL).config)
 # The tests and their config are those of the end of the series, whatever is booted.
+REPORT	:= scripts/report junit '$(TREE)'
 KERNEL_BUILD = scripts/kernel '$(BOOTED)' '$(VM)' '$(TREE)' $(CONFIGS)
 VMTEST	:= scripts/vmtest -m $(if $(KERNEL),2G,1G)
 export ACCEL GEN QEMU SMP
@@ -74,9 +80,10 @@ endif
 # compilation, not that and a run of the preprocessor. ccache finds gcc by the PATH
 # of the outermost make.
 ifndef CCACHE_PATH
-export CCACHE_PATH := $(PATH)
+export CCACHE_PATH := $(if $(filter 1,$(LLVM)),/usr/lib/llvm-19/bin:)$(PATH)
 endif
-export PATH := $(CURDIR)/scripts/ccache:$(PATH)
+# LLVM=1 is that of Debian, whose version drm/ci has, too.
+export PATH := $(CURDIR)/scripts/ccache:$(if $(filter 1,$(LLVM)),/usr/lib/llvm-19/bin:)$(PATH)
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_DEPEND := 1
 export CCACHE_NOHASHDIR := 1
@@ -88,7 +95,7 @@ SHELL	:= /bin/bash
 
 help:
 	@echo 'make run        spam contexts on i915, on a GPU that QEMU models'
-	@echo 'make test       every test there is'
+	@echo 'make test       every test there is, or PHASES="spin kunit" of it'
 	@echo 'make kunit      the KUnit suites, KASAN=1 under KASAN'
 	@echo 'make mutants    does KUnit notice wrong changes to the driver? MUTANTS= names some'
 	@echo 'make coverage   which lines that make and free contexts no test runs'
@@ -121,6 +128,7 @@ help:
 	@echo 'BEFORE=1     boots the commit before the redesign, BEFORE=base the kernel without'
 	@echo '             the series: in make run, kselftest, igt, live-selftests, clients'
 	@echo 'GEN=$(GEN)       graphics version of the modelled GPU: 9, 11 or 12'
+	@echo 'LLVM=1       builds the kernel with clang'
 	@echo 'QEMU=file    a QEMU of your own that has the device intel-gpu'
 	@echo 'COUNT=$(COUNT)  contexts in each of the runs of make run'
 	@echo 'THREADS=$(THREADS) PROCS=$(PROCS)  threads in each process and processes that spam'
@@ -149,19 +157,17 @@ run: vm
 	else echo 'FAIL (kernel log: $(RESULTS)/context_spam.log)'; exit 1; fi
 
 test: tree
-	@scripts/deps jq libtap-formatter-junit-perl
-	@scripts/test '$(TREE)' '$(RESULTS)'
+	@scripts/test '$(TREE)' '$(RESULTS)' $(PHASES)
 
 kunit: tree
-	@scripts/deps jq
 	@mkdir -p '$(RESULTS)'
 ifeq ($(KASAN),)
-	@scripts/kunit '$(TREE)' '$(WORK)/kunit' '$(RESULTS)' | tee '$(RESULTS)/kunit.txt'; \
-	status=$$?; scripts/junit '$(RESULTS)/kunit.json' && exit $$status
+	@scripts/kunit '$(TREE)' '$(WORK)/kunit$(CLANG)' '$(RESULTS)' | tee '$(RESULTS)/kunit.txt'; \
+	status=$$?; $(REPORT) '$(RESULTS)/kunit' '$(RESULTS)/kunit.log' && exit $$status
 else
-	@scripts/kunit '$(TREE)' '$(WORK)/kunit-kasan' '$(RESULTS)/kasan' \
+	@scripts/kunit '$(TREE)' '$(WORK)/kunit-kasan$(CLANG)' '$(RESULTS)/kasan' \
 		--kunitconfig=drivers/gpu/drm/i915/gem/tests/kasan.config | tee '$(RESULTS)/kunit-kasan.txt'; \
-	status=$$?; scripts/junit '$(RESULTS)/kasan/kunit.json' && exit $$status
+	status=$$?; $(REPORT) '$(RESULTS)/kasan/kunit' '$(RESULTS)/kasan/kunit.log' && exit $$status
 endif
 
 mutants: tree
@@ -172,19 +178,21 @@ coverage:
 	@scripts/coverage '$(VM)-coverage' '$(RESULTS)/coverage'
 
 kselftest: vm
-	@scripts/deps libtap-formatter-junit-perl
 	@rm -f '$(RESULTS)'/*_*.tap
 	@failed=0; \
 	{ $(VMTEST) $(ALL) '$(VM)' '$(RESULTS)' || failed=1; $(ALSO) exit $$failed; } | \
-		tee '$(RESULTS)/kselftest.tap' || failed=1; \
-	scripts/junit '$(RESULTS)' || failed=1; \
+		tee '$(RESULTS)/kselftest.txt' || failed=1; \
+	$(REPORT) '$(RESULTS)/kselftest' '$(RESULTS)'/*_*.tap || failed=1; \
 	exit $$failed
 
 fuzz: vm
 	@SECONDS='$(SECONDS)' SEED='$(SEED)' REPLAY='$(REPLAY)' scripts/fuzz '$(VM)' '$(RESULTS)'
 
 model-test: vm
-	@GEN='$(GENS)' scripts/model-test '$(VM)' '$(RESULTS)'
+	@failed=0; rm -f '$(RESULTS)'/gen*/{gpu_*,sh}.tap; \
+	GEN='$(GENS)' scripts/model-test '$(VM)' '$(RESULTS)' || failed=1; \
+	$(REPORT) '$(RESULTS)/model' '$(RESULTS)'/gen*/{gpu_*,sh}.tap || failed=1; \
+	exit $$failed
 
 spin:
 	@scripts/deps spin
@@ -192,29 +200,28 @@ spin:
 	@scripts/spin '$(RESULTS)/spin' | tee '$(RESULTS)/spin/spin.tap'
 
 igt: vm
-	@scripts/deps jq libtap-formatter-junit-perl
+	@scripts/deps jq
 	@scripts/igt-root '$(WORK)/igt' '$(IGT)'
 	@failed=0; \
 	TESTS='$(TESTS)' KERNEL='$(KERNEL)' \
 		scripts/igt '$(WORK)/igt' '$(VM)' '$(RESULTS)/igt' || failed=1; \
-	scripts/junit '$(RESULTS)/igt' igt || failed=1; \
+	$(REPORT) '$(RESULTS)/igt/igt' '$(RESULTS)'/igt/igt_*.tap || failed=1; \
 	exit $$failed
 
 live-selftests: vm
-	@scripts/deps kmod libtap-formatter-junit-perl
+	@scripts/deps kmod
 	@mkdir -p '$(RESULTS)/live-selftests'
 	@failed=0; \
 	KERNEL='$(KERNEL)' scripts/live-selftests '$(VM)' '$(RESULTS)' $(SUITES) | \
 		tee '$(RESULTS)/live-selftests/live_gen$(GEN).tap' || failed=1; \
-	scripts/junit '$(RESULTS)/live-selftests' live-selftests || failed=1; \
+	$(REPORT) '$(RESULTS)/live-selftests/live-selftests' '$(RESULTS)'/live-selftests/live_*.tap || failed=1; \
 	exit $$failed
 
 clients: vm
-	@scripts/deps libtap-formatter-junit-perl
 	@scripts/clients-root '$(WORK)/clients' '$(TREE)' '$(VM)'
 	@failed=0; \
 	SEED='$(SEED)' scripts/clients '$(WORK)/clients' '$(VM)' '$(RESULTS)/clients' || failed=1; \
-	scripts/junit '$(RESULTS)/clients' clients || failed=1; \
+	$(REPORT) '$(RESULTS)/clients/clients' '$(RESULTS)'/clients/clients_*.tap || failed=1; \
 	exit $$failed
 
 bench: tree
@@ -224,7 +231,10 @@ bench: tree
 # Without the library that it does not depend on, Debian's coccinelle runs no script
 check: tree
 	@scripts/deps b4 coccinelle libpython3-dev shellcheck
-	@FULL='$(FULL)' FIRST='$(FIRST)' scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
+	@mkdir -p '$(RESULTS)'
+	@FULL='$(FULL)' FIRST='$(FIRST)' scripts/check '$(TREE)' '$(WORK)/check$(CLANG)' '$(RESULTS)' $(PARTS) \
+		2>&1 | tee '$(RESULTS)/check.txt'; \
+	status=$$?; $(REPORT) '$(RESULTS)/check' '$(RESULTS)/check.txt' && exit $$status
 
 docs: tree
 	@scripts/deps graphviz python3-sphinx python3-yaml
@@ -264,4 +274,4 @@ qemu: deps
 	@scripts/qemu
 
 deps:
-	@scripts/deps
+	@scripts/deps $(if $(filter 1,$(LLVM)),clang-19 lld-19 llvm-19)
