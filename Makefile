@@ -11,13 +11,14 @@
 ## GEN=12        graphics version of the modelled GPU: 9, 11 or 12
 ## ACCEL=auto    kvm, tcg, or auto: KVM if it works     SMP=2   CPUs of the guest
 ## QEMU=file     your QEMU that has the device intel-gpu
+## LLVM=1        build the kernel with clang
 LINUX	?=
 BEFORE	?=
 KERNEL	?=
 export GEN ?= 12
 export ACCEL ?= auto
 export SMP ?= 2
-export KERNEL QEMU TESTS SEED REPLAY GENS FULL TOPIC SIGNOFF
+export KERNEL LLVM QEMU TESTS SEED REPLAY GENS FULL TOPIC SIGNOFF
 
 ifeq ($(filter 9 11 12,$(GEN)),)
 $(error GEN=$(GEN): the model knows the graphics versions 9, 11 and 12)
@@ -34,14 +35,17 @@ RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)$(if $(KERNEL),/$(KERNE
 	   $(filter-out 12,$(GEN)),/gen$(GEN))
 WHEN	:= $(if $(BEFORE),$(if $(filter base,$(BEFORE)),base,before))
 BOOTED	:= $(WORK)$(WHEN:%=/%)/linux
-VM	:= $(WORK)$(WHEN:%=/%)/vm$(if $(KERNEL),-$(KERNEL))
+CLANG	:= $(if $(LLVM),-llvm)
+VM	:= $(WORK)$(WHEN:%=/%)/vm$(if $(KERNEL),-$(KERNEL))$(CLANG)
+REPORT	:= scripts/report junit '$(TREE)'
 
 # The base folder lets clones share the compiler cache. In depend mode, what is not in the cache
 # costs no extra run of the preprocessor. ccache finds gcc in the PATH of the outermost make.
 ifndef CCACHE_PATH
-export CCACHE_PATH := $(PATH)
+export CCACHE_PATH := $(if $(filter 1,$(LLVM)),/usr/lib/llvm-19/bin:)$(PATH)
 endif
-export PATH := $(CURDIR)/scripts/ccache:$(PATH)
+# LLVM=1 is that of Debian, whose version drm/ci has, too.
+export PATH := $(CURDIR)/scripts/ccache:$(if $(filter 1,$(LLVM)),/usr/lib/llvm-19/bin:)$(PATH)
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_DEPEND := 1
 export CCACHE_NOHASHDIR := 1
@@ -83,52 +87,52 @@ shell: vm
 ##
 ## Test
 ##
-## test          check, spin, kunit, kselftest (also KERNEL=debug), model-test, igt, live-selftests
+## test          check, spin, kunit, kselftest (also KERNEL=debug), model-test, igt, live-selftests,
+##               or PHASES="spin kunit" of these
 test: tree
-	@scripts/deps jq libtap-formatter-junit-perl
-	@scripts/test '$(TREE)' '$(RESULTS)'
+	@scripts/test '$(TREE)' '$(RESULTS)' $(PHASES)
 
 ## kunit         the KUnit suites; KASAN=1 under KASAN
 KUNIT	:= $(if $(KASAN),-kasan)
 kunit: tree
-	@scripts/deps jq
 	@mkdir -p '$(RESULTS)'
-	@status=0; scripts/kunit '$(TREE)' '$(WORK)/kunit$(KUNIT)' '$(RESULTS)$(KUNIT:-%=/%)' \
+	@status=0; scripts/kunit '$(TREE)' '$(WORK)/kunit$(KUNIT)$(CLANG)' '$(RESULTS)$(KUNIT:-%=/%)' \
 		$(if $(KASAN),--kunitconfig=drivers/gpu/drm/i915/gem/tests/kasan.config) | \
 		tee '$(RESULTS)/kunit$(KUNIT).txt' || status=1; \
-	scripts/junit '$(RESULTS)$(KUNIT:-%=/%)/kunit.json'; exit $$status
+	$(REPORT) '$(RESULTS)$(KUNIT:-%=/%)/kunit' '$(RESULTS)$(KUNIT:-%=/%)/kunit.log' && exit $$status
 
 ## kselftest     the kselftests in a guest
 kselftest: vm
-	@scripts/deps libtap-formatter-junit-perl
 	@status=0; scripts/kselftest '$(VM)' '$(RESULTS)' || status=1; \
-	scripts/junit '$(RESULTS)'; exit $$status
+	$(REPORT) '$(RESULTS)/kselftest' '$(RESULTS)'/*_*.tap && exit $$status
 
 ## model-test    the modelled GPU itself, on GENS="9 11 12", with a fuzzer
 model-test: vm
-	@scripts/model-test '$(VM)' '$(RESULTS)'
+	@status=0; rm -f '$(RESULTS)'/gen*/{gpu_*,sh}.tap; \
+	scripts/model-test '$(VM)' '$(RESULTS)' || status=1; \
+	$(REPORT) '$(RESULTS)/model' '$(RESULTS)'/gen*/{gpu_*,sh}.tap && exit $$status
 
 ## igt           IGT's tests of contexts: TESTS= is a regular expression, or fast; IGT= your build
 igt: vm
-	@scripts/deps jq libtap-formatter-junit-perl
+	@scripts/deps jq
 	@scripts/igt-root '$(WORK)/igt' '$(IGT)'
 	@status=0; scripts/igt '$(WORK)/igt' '$(VM)' '$(RESULTS)/igt' || status=1; \
-	scripts/junit '$(RESULTS)/igt' igt; exit $$status
+	$(REPORT) '$(RESULTS)/igt/igt' '$(RESULTS)'/igt/igt_*.tap && exit $$status
 
 ## live-selftests  i915's own live selftests, or SUITES=
 live-selftests: vm
-	@scripts/deps kmod libtap-formatter-junit-perl
+	@scripts/deps kmod
 	@mkdir -p '$(RESULTS)/live-selftests'
 	@status=0; scripts/live-selftests '$(VM)' '$(RESULTS)' $(SUITES) | \
 		tee '$(RESULTS)/live-selftests/live_gen$(GEN).tap' || status=1; \
-	scripts/junit '$(RESULTS)/live-selftests' live-selftests; exit $$status
+	$(REPORT) '$(RESULTS)/live-selftests/live-selftests' '$(RESULTS)'/live-selftests/live_*.tap && \
+	exit $$status
 
 ## clients       Debian's Mesa, media driver and OpenCL; SEED= chooses when they are killed
 clients: vm
-	@scripts/deps libtap-formatter-junit-perl
 	@scripts/clients-root '$(WORK)/clients' '$(TREE)' '$(VM)'
 	@status=0; scripts/clients '$(WORK)/clients' '$(VM)' '$(RESULTS)/clients' || status=1; \
-	scripts/junit '$(RESULTS)/clients' clients; exit $$status
+	$(REPORT) '$(RESULTS)/clients/clients' '$(RESULTS)'/clients/clients_*.tap && exit $$status
 
 ## spin          check the protocol of the free list with SPIN
 spin:
@@ -164,7 +168,10 @@ bench: tree
 # Debian's coccinelle needs libpython3-dev and does not depend on it.
 check: tree
 	@scripts/deps b4 coccinelle libpython3-dev shellcheck
-	@scripts/check '$(TREE)' '$(WORK)/check' '$(RESULTS)' $(PARTS)
+	@mkdir -p '$(RESULTS)'
+	@status=0; scripts/check '$(TREE)' '$(WORK)/check$(CLANG)' '$(RESULTS)' $(PARTS) 2>&1 | \
+		tee '$(RESULTS)/check.txt' || status=1; \
+	$(REPORT) '$(RESULTS)/check' '$(RESULTS)/check.txt' && exit $$status
 
 ## docs          the kernel's chapter on the life of a context as HTML, without a new warning
 docs: tree
@@ -216,4 +223,4 @@ qemu: deps
 ## clean         delete the builds and results
 
 deps:
-	@scripts/deps
+	@scripts/deps $(if $(filter 1,$(LLVM)),clang-19 lld-19 llvm-19)
