@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # the variables are those of scripts/check
 # The parts of scripts/check that compile or read the code. $src, $work, $results,
 # new_at_end and others are its.
 
