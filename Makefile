@@ -57,7 +57,7 @@ BOOTED	:= $(if $(BEFORE),$(WORK)/$(if $(filter base,$(BEFORE)),base,before)/linu
 VM	:= $(WORK)/vm$(if $(BEFORE),-$(notdir $(patsubst %/linux,%,$(BOOTED))))$(if $(KERNEL),-$(KERNEL))$(CLANG)
 CONFIGS	:= configs/vmtest.config $(if $(KERNEL),configs/$(KERNEL).config)
 # The tests and their config are those of the end of the series, whatever is booted.
-REPORT	:= scripts/report junit '$(TREE)'
+REPORT	:= scripts/junit '$(TREE)'
 KERNEL_BUILD = scripts/kernel '$(BOOTED)' '$(VM)' '$(TREE)' $(CONFIGS)
 VMTEST	:= scripts/vmtest -m $(if $(KERNEL),2G,1G)
 export ACCEL GEN QEMU SMP
@@ -178,11 +178,12 @@ coverage:
 	@scripts/coverage '$(VM)-coverage' '$(RESULTS)/coverage'
 
 kselftest: vm
-	@rm -f '$(RESULTS)'/*_*.tap
+	@rm -f '$(RESULTS)'/{*_*,guest-kunit}.tap
 	@failed=0; \
 	{ $(VMTEST) $(ALL) '$(VM)' '$(RESULTS)' || failed=1; $(ALSO) exit $$failed; } | \
 		tee '$(RESULTS)/kselftest.txt' || failed=1; \
-	$(REPORT) '$(RESULTS)/kselftest' '$(RESULTS)'/*_*.tap || failed=1; \
+	$(REPORT) '$(RESULTS)/kselftest' '$(RESULTS)'/*_*.tap \
+		$(if $(KERNEL),'$(RESULTS)/guest-kunit.tap') || failed=1; \
 	exit $$failed
 
 fuzz: vm
