@@ -37,7 +37,7 @@ WHEN	:= $(if $(BEFORE),$(if $(filter base,$(BEFORE)),base,before))
 BOOTED	:= $(WORK)$(WHEN:%=/%)/linux
 CLANG	:= $(if $(LLVM),-llvm)
 VM	:= $(WORK)$(WHEN:%=/%)/vm$(if $(KERNEL),-$(KERNEL))$(CLANG)
-REPORT	:= scripts/report junit '$(TREE)'
+REPORT	:= scripts/junit '$(TREE)'
 
 # The base folder lets clones share the compiler cache. In depend mode, what is not in the cache
 # costs no extra run of the preprocessor. ccache finds gcc in the PATH of the outermost make.
@@ -104,7 +104,8 @@ kunit: tree
 ## kselftest     the kselftests in a guest
 kselftest: vm
 	@status=0; scripts/kselftest '$(VM)' '$(RESULTS)' || status=1; \
-	$(REPORT) '$(RESULTS)/kselftest' '$(RESULTS)'/*_*.tap && exit $$status
+	$(REPORT) '$(RESULTS)/kselftest' '$(RESULTS)'/*_*.tap \
+		$(if $(KERNEL),'$(RESULTS)/guest-kunit.tap') && exit $$status
 
 ## model-test    the modelled GPU itself, on GENS="9 11 12", with a fuzzer
 model-test: vm
