@@ -599,8 +599,8 @@ TEST_F_TIMEOUT(input, random_walk, 300)
 
 	/* Of each file as many are left as its own calls have left */
 	for (i = 0; i < FILES; i++) {
-		EXPECT_EQ(files[i].contexts, destroy_contexts(files[i].fd));
-		EXPECT_EQ(files[i].vms, destroy_vms(files[i].fd));
+		EXPECT_EQ(atomic_load(&files[i].contexts), destroy_contexts(files[i].fd));
+		EXPECT_EQ(atomic_load(&files[i].vms), destroy_vms(files[i].fd));
 	}
 }
 

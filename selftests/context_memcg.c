@@ -713,10 +713,10 @@ TEST_F_TIMEOUT(memcg, charged, 300)
 		       self->shared->created, most, lost_kb, charged_kb,
 		       strerror(-self->shared->error));
 
-	EXPECT_EQ(-ENOMEM, self->shared->error);
+	EXPECT_EQ(-ENOMEM, atomic_load(&self->shared->error));
 	/* It is the cgroup that has no memory, not the machine */
 	EXPECT_LT(0, cgroup_read(groups->client, "memory.events", "max"));
-	EXPECT_GT(most, self->shared->created);
+	EXPECT_GT(most, atomic_load(&self->shared->created));
 	EXPECT_GE(charged_kb + uncharged_kb, lost_kb);
 
 	EXPECT_EQ(0, kill(client, SIGKILL));
@@ -744,7 +744,7 @@ TEST_F_TIMEOUT(memcg, contained, 300)
 	ASSERT_EQ(0, start_client(groups, &self->node, variant->create, most, false,
 				  shared, &client, &status));
 	if (client > 0) {
-		EXPECT_EQ(-ENOMEM, shared->error);
+		EXPECT_EQ(-ENOMEM, atomic_load(&shared->error));
 		EXPECT_LT(0, cgroup_read(groups->client, "memory.events", "max"));
 		EXPECT_EQ(0, kill(client, SIGKILL));
 		EXPECT_EQ(client, waitpid(client, &status, 0));
@@ -752,18 +752,18 @@ TEST_F_TIMEOUT(memcg, contained, 300)
 		EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 		EXPECT_LT(0, cgroup_read(groups->client, "memory.events", "oom_kill"));
 	}
-	EXPECT_GT(most, shared->created);
+	EXPECT_GT(most, atomic_load(&shared->created));
 	EXPECT_GE(LIMIT_KB, cgroup_read(groups->client, "memory.peak", NULL) / 1024);
 
 	/* The other one went on, and still does */
-	EXPECT_LT(pairs, shared->pairs);
+	EXPECT_LT(pairs, atomic_load(&shared->pairs));
 	pairs = shared->pairs;
 	while (shared->pairs < pairs + WARM_UP && !shared->other_error)
 		usleep(1000);
 	shared->finish = true;
 	EXPECT_EQ(other, waitpid(other, &status, 0));
 	EXPECT_EQ(0, status);
-	EXPECT_EQ(0, shared->other_error);
+	EXPECT_EQ(0, atomic_load(&shared->other_error));
 
 	expect_nothing_left(_metadata, groups, &self->node, &self->before);
 }

@@ -219,9 +219,9 @@ TEST_F_TIMEOUT(reclaim, destroyed_by_several, 120)
 	for (i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
 
-	EXPECT_EQ(MANY, race.destroyed);
-	EXPECT_EQ(3 * MANY, race.missed);
-	EXPECT_EQ(0, race.failed);
+	EXPECT_EQ(MANY, atomic_load(&race.destroyed));
+	EXPECT_EQ(3 * MANY, atomic_load(&race.missed));
+	EXPECT_EQ(0, atomic_load(&race.failed));
 	EXPECT_EQ(0, wrong_id(self->fd, MANY));
 }
 
@@ -675,9 +675,9 @@ TEST_F_TIMEOUT(spam, all_comes_back, 300)
 		EXPECT_EQ(0, status);
 	}
 
-	EXPECT_EQ(0, self->shared->errors);
-	EXPECT_EQ(SPAM_TOTAL, self->shared->pairs);
-	EXPECT_GE(variant->threads, self->shared->highest);
+	EXPECT_EQ(0, atomic_load(&self->shared->errors));
+	EXPECT_EQ(SPAM_TOTAL, atomic_load(&self->shared->pairs));
+	EXPECT_GE(variant->threads, atomic_load(&self->shared->highest));
 	EXPECT_STREQ("", i915_left_behind(&self->node, &self->before));
 
 	/* Each file brings its default context */

@@ -415,12 +415,12 @@ TEST_F_TIMEOUT(suspend, spammers, 120)
 			_exit(-spam(&self->node, shared));
 	}
 	usleep(200 * 1000);
-	EXPECT_LT(0, shared->executed);
+	EXPECT_LT(0, atomic_load(&shared->executed));
 
 	ASSERT_EQ(0, suspend(variant->state, self->alarms));
 	before = shared->executed;
 	usleep(500 * 1000);
-	EXPECT_LT(before, shared->executed);
+	EXPECT_LT(before, atomic_load(&shared->executed));
 
 	shared->stop = true;
 	for (i = 0; i < SPAMMERS; i++) {

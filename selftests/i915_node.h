@@ -27,7 +27,8 @@
 #define I915_NODES_MAX	8
 
 #define I915_NO_NODE \
-	"no i915 node with contexts: load i915 on a machine with Intel graphics"
+	"no i915 node with contexts that can be opened: load i915 on a machine with Intel " \
+	"graphics, be root or in the group of /dev/dri/renderD128"
 #define I915_NO_STATS \
 	"no debugfs i915_gem_contexts: build with CONFIG_DRM_I915_SELFTEST, mount " \
 	"debugfs, be root"
