@@ -31,8 +31,8 @@ NAME	:= $(if $(LINUX),$(shell basename '$(LINUX_PATH)' | tr -c 'A-Za-z0-9._\n-' 
 	   $(shell echo '$(LINUX_PATH)' | cksum)),linux-7.3)
 WORK	:= $(CURDIR)/build/$(NAME)
 TREE	:= $(WORK)/linux
-RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)$(if $(KERNEL),/$(KERNEL))$(if \
-	   $(filter-out 12,$(GEN)),/gen$(GEN))
+RESULTS	:= $(CURDIR)/build/results$(if $(BEFORE),/before)$(if $(filter-out 12,$(GEN)),/gen$(GEN))$(if \
+	   $(KERNEL),/$(KERNEL))
 WHEN	:= $(if $(BEFORE),$(if $(filter base,$(BEFORE)),base,before))
 BOOTED	:= $(WORK)$(WHEN:%=/%)/linux
 CLANG	:= $(if $(LLVM),-llvm)
