@@ -14,7 +14,8 @@
  *
  * On a kernel that does not count contexts in debugfs its tracepoints are counted
  * instead. What waits to be freed can only be sampled then, and is reported for
- * comparison, as such a kernel need not bound it.
+ * comparison, as such a kernel need not bound it. Contexts that were closed before the
+ * test are counted if they are freed during it, so more may be freed than were created.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -162,10 +163,11 @@ static int read_stats(const struct i915_node *node, struct i915_stats *stats)
 		return i915_read_stats(node, stats);
 
 	memset(stats, 0, sizeof(*stats));
-	/* In this order, for never more to be freed than created */
+	/* In this order, or else more may seem to be freed than created */
 	stats->freed = read_counters(counters[FREED]);
 	stats->created = read_counters(counters[CREATED]);
-	stats->waiting = stats->created - stats->freed;
+	if (stats->created > stats->freed)
+		stats->waiting = stats->created - stats->freed;
 
 	return 0;
 }
@@ -394,8 +396,9 @@ static bool settle(struct column *col)
 			return false;
 		res->slab_after = meminfo_kb("SUnreclaim:");
 		res->free_after = meminfo_kb("MemFree:");
-		if (res->after.created - res->after.freed <=
-		    res->before.created - res->before.freed)
+		/* By tracepoints, contexts of before the test may be freed, too */
+		if ((long)(res->after.created - res->after.freed) <=
+		    (long)(res->before.created - res->before.freed))
 			return true;
 	} while (now() < end);
 
@@ -418,12 +421,14 @@ static void check(struct column *col, unsigned long total, unsigned int nthreads
 	const unsigned long most = WAITING_MAX((unsigned long)nthreads * procs);
 	struct result *res = &col->result;
 	const unsigned long runs = RUNS_MAX(res->seconds, procs);
+	unsigned long freed;
 
 	/* Each process brings the default context of its file. */
 	expect(col, res->after.created - res->before.created == total + procs,
 	       "contexts created", res->after.created - res->before.created, total + procs);
-	expect(col, res->after.freed - res->before.freed == total + procs,
-	       "contexts freed", res->after.freed - res->before.freed, total + procs);
+	freed = res->after.freed - res->before.freed;
+	expect(col, traced ? freed >= total + procs : freed == total + procs,
+	       "contexts freed", freed, total + procs);
 	expect(col, res->highest_id <= nthreads,
 	       "highest id, at most", res->highest_id, nthreads);
 	if (col->execute)
