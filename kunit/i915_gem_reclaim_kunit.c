@@ -632,6 +632,31 @@ static void flush_waits_for_creation(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, creation->ret, 0);
 }
 
+/* A creation does not wait for a flush that is freeing a vm. */
+static void creation_never_waits_for_flush(struct kunit *test)
+{
+	const struct creation *creation = test->param_value;
+	struct mock_client *client = mock_client_open(test);
+	struct call *call, *flusher;
+	struct watched_vm *w;
+	u32 id;
+
+	w = create_watched(test, client, &id);
+	w->hold = true;
+	mock_device_block_queue(client->mock);
+	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
+	flusher = call_start_flush(test, client->mock->ops->free_contexts);
+	KUNIT_ASSERT_TRUE(test, wait_for_completion_timeout(&w->cleaning, PATIENCE));
+
+	call = call_start(test, creation->create, client);
+	KUNIT_EXPECT_TRUE(test, call_wait(call, PATIENCE));
+	complete(&w->let_go);
+	call_end(test, flusher);
+	call_end(test, call);
+	KUNIT_EXPECT_EQ(test, call->ret, 0);
+	mock_device_unblock_queue(client->mock);
+}
+
 /* A flush leaves nothing on any list, even if the worker cannot run at all. */
 static void flush_empties_each_list(struct kunit *test)
 {
@@ -975,6 +1000,7 @@ static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE(vm_with_pending_unbind_is_skipped),
 	KUNIT_CASE_PARAM(flush_waits_for_worker, flush_gen_params),
 	KUNIT_CASE_PARAM(flush_waits_for_creation, flush_gen_params),
+	KUNIT_CASE_PARAM(creation_never_waits_for_flush, creation_gen_params),
 	KUNIT_CASE_PARAM(flush_empties_each_list, flush_gen_params),
 	KUNIT_CASE_PARAM(creation_throttled, creation_gen_params),
 	KUNIT_CASE_PARAM(creation_throttled_can_be_killed, creation_gen_params),
