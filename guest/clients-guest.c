@@ -115,7 +115,7 @@ static void settle(struct i915_census *census, char *what, size_t size)
 	char path[64];
 	int same = 0;
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node.minor);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node.card);
 	write_file(path, DROP_IDLE);
 	take_census(census);
 	while (same < QUIET_SAMPLES && now() < end) {

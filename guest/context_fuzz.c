@@ -597,7 +597,7 @@ static int do_drop(const uint8_t *a)
 	};
 	char path[64];
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node.minor);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node.card);
 	return write_file(path, PICK(drops, a[0]));
 }
 
@@ -976,7 +976,7 @@ static void check_left_behind(const struct i915_census *before)
 	char path[64];
 	unsigned int i;
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node.minor);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node.card);
 	write_file(path, DROP_IDLE);
 	left = i915_left_behind(&node, before);
 	if (left[0]) {

@@ -266,7 +266,7 @@ static void drop_all(const struct i915_node *node)
 	char drop[64];
 	size_t i;
 
-	snprintf(drop, sizeof(drop), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node->minor);
+	snprintf(drop, sizeof(drop), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node->card);
 	write_file(drop, DROP_ALL);
 	write_file("/proc/sys/vm/drop_caches", "1");
 	if (glob("/sys/kernel/slab/*/shrink", GLOB_NOSORT, NULL, &files))

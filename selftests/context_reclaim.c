@@ -190,7 +190,7 @@ TEST_F_TIMEOUT(reclaim, destroyed_and_dropped, 120)
 	int file;
 
 	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches",
-		 self->node.minor);
+		 self->node.card);
 	file = open(path, O_WRONLY | O_CLOEXEC);
 	ASSERT_LE(0, file);
 

@@ -148,7 +148,7 @@ static inline int i915_settled_census(const struct i915_node *node, struct i915_
 	int err, same = 0;
 	char path[64];
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node->minor);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_drop_caches", node->card);
 	write_file(path, DROP_IDLE);
 	err = i915_take_census(node, census);
 	while (!err && same < QUIET_SAMPLES) {

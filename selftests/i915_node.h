@@ -36,7 +36,8 @@
 struct i915_node {
 	char path[64];		/* /dev/dri/renderD128 */
 	char name[64];		/* of the device, as in sysfs */
-	int minor;		/* the directory in debugfs */
+	int minor;
+	int card;		/* the directory in debugfs: older kernels have no other */
 };
 
 /* Counters of debugfs i915_gem_contexts, in the order of the file. */
@@ -233,7 +234,7 @@ static inline int i915_find_nodes(struct i915_node nodes[I915_NODES_MAX])
 
 	for (minor = 128; minor < 192 && count < I915_NODES_MAX; minor++) {
 		struct i915_node *node = &nodes[count];
-		char link[64], target[PATH_MAX];
+		char link[PATH_MAX + 32], target[PATH_MAX];
 
 		snprintf(node->path, sizeof(node->path), "/dev/dri/renderD%d", minor);
 		if (!i915_is_node(node->path))
@@ -246,6 +247,11 @@ static inline int i915_find_nodes(struct i915_node nodes[I915_NODES_MAX])
 		/* Such as 0000:00:02.0 */
 		snprintf(node->name, sizeof(node->name), "%s", strrchr(target, '/') + 1);
 		node->minor = minor;
+		for (node->card = 0; node->card < 64; node->card++) {
+			snprintf(link, sizeof(link), "%s/drm/card%d", target, node->card);
+			if (!access(link, F_OK))
+				break;
+		}
 		count++;
 	}
 
@@ -263,7 +269,7 @@ static inline int i915_read_stats(const struct i915_node *node, struct i915_stat
 	FILE *file;
 	int n;
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_contexts", node->minor);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_contexts", node->card);
 	file = fopen(path, "r");
 	if (!file)
 		return -errno;
@@ -283,7 +289,7 @@ static inline int i915_reset_max_waiting(const struct i915_node *node)
 	char path[64];
 	int fd, err;
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_contexts", node->minor);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%d/i915_gem_contexts", node->card);
 	fd = open(path, O_WRONLY);
 	if (fd < 0)
 		return -errno;
