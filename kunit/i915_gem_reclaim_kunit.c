@@ -604,12 +604,9 @@ static void flush_waits_for_worker(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
 }
 
-/* Each flush waits for the creation that has taken a vm off the list. */
-static void flush_waits_for_creation(struct kunit *test)
+/* Leaves a dead vm on the list of a blocked queue. Its free waits for @let_go. */
+static struct watched_vm *leave_held(struct kunit *test, struct mock_client *client)
 {
-	const struct flush *flush = test->param_value;
-	struct mock_client *client = mock_client_open(test);
-	struct call *creation, *flusher;
 	struct watched_vm *w;
 	u32 id;
 
@@ -617,6 +614,17 @@ static void flush_waits_for_creation(struct kunit *test)
 	w->hold = true;
 	mock_device_block_queue(client->mock);
 	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
+
+	return w;
+}
+
+/* Each flush waits for the creation that has taken a vm off the list. */
+static void flush_waits_for_creation(struct kunit *test)
+{
+	const struct flush *flush = test->param_value;
+	struct mock_client *client = mock_client_open(test);
+	struct watched_vm *w = leave_held(test, client);
+	struct call *creation, *flusher;
 
 	creation = call_start(test, creation_of_context, client);
 	KUNIT_ASSERT_TRUE(test, wait_for_completion_timeout(&w->cleaning, PATIENCE));
@@ -637,14 +645,9 @@ static void creation_never_waits_for_flush(struct kunit *test)
 {
 	const struct creation *creation = test->param_value;
 	struct mock_client *client = mock_client_open(test);
+	struct watched_vm *w = leave_held(test, client);
 	struct call *call, *flusher;
-	struct watched_vm *w;
-	u32 id;
 
-	w = create_watched(test, client, &id);
-	w->hold = true;
-	mock_device_block_queue(client->mock);
-	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
 	flusher = call_start_flush(test, client->mock->ops->free_contexts);
 	KUNIT_ASSERT_TRUE(test, wait_for_completion_timeout(&w->cleaning, PATIENCE));
 
