@@ -14,8 +14,8 @@
  * - no timer fires during a drain, and no worker runs after the workqueue is destroyed;
  * - every run ends.
  *
- * Not in the model: too_many_closed(), which holds no lock and waits for a jiffy at most, and
- * killed creations. SPIN does not reorder memory accesses. The two places where their order
+ * Not in the model: i915_gem_retire_closed(), which holds no lock and waits for a jiffy at
+ * most, and creations whose sleep ends as they are killed or after five seconds. SPIN does not reorder memory accesses. The two places where their order
  * matters are reclaim-add.litmus and reclaim-throttle.litmus, for the kernel's memory model.
  */
 #define CANCEL		1	/* open: a creation that empties the list cancels the worker */
@@ -159,7 +159,7 @@ inline reclaim() {		/* i915_gem_reclaim() */
 	:: writing || write_waits
 	fi;
 	flush_free_objects();
-	do				/* wait_event_state() */
+	do				/* wait_event_killable_timeout() */
 	:: pending < MAX -> break
 	:: else ->
 		asleep[_pid] = 1;	/* prepare_to_wait_event() */
@@ -223,10 +223,16 @@ active proctype Worker() {	/* process_one_work() and free_worker() */
 
 end:	do
 	:: atomic { queued -> queued = 0; running = 1; barrier = barrier / 2 };
-		atomic { !writing || wrong(ALONE) -> reading = reading + !wrong(ALONE) };
-		free_links(i < BATCH || !wrong(BATCHED) && !wrong(REQUEUE));
-		atomic { reading = reading - !wrong(ALONE); more = wrong(REQUEUE) && head[0] };
-		if :: more -> timer = timer || !queued :: else fi;
+		do
+		:: atomic {
+			!writing && !write_waits || wrong(ALONE) ->
+			reading = reading + !wrong(ALONE)
+		   };
+			free_links(i < BATCH);
+			atomic { reading = reading - !wrong(ALONE); more = head[0] };
+			if :: !more || wrong(BATCHED) || wrong(REQUEUE) -> break :: else fi
+		od;
+		if :: wrong(REQUEUE) && more -> timer = timer || !queued :: else fi;
 		flush_free_objects();
 		atomic { running = 0; barrier = barrier & 2 }
 	od

@@ -49,8 +49,47 @@ static void context_guc_ids_outlive_submission(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&guc->submission_state.guc_ids));
 }
 
+struct readiness {
+	const char *description;
+	bool ready;
+};
+
+static const struct readiness readiness[] = {
+	{ .description = "GuC ready", .ready = true },
+	{ .description = "GuC suspended" },
+};
+
+KUNIT_ARRAY_PARAM_DESC(readiness, readiness, description);
+
+/*
+ * A context that the GuC must deregister is counted as pending until it is freed. It is
+ * not while the GuC is suspended, as creations would wait for somebody to wake it.
+ */
+static void context_guc_pending(struct kunit *test)
+{
+	const struct readiness *guc_is = test->param_value;
+	const struct intel_guc_test_ops *ops = &intel_guc_test_ops;
+	struct mock_device *mock = test->priv;
+	atomic_t *pending = &mock->i915->gem.reclaim.pending;
+	struct intel_guc *guc = &to_gt(mock->i915)->uc.guc;
+
+	KUNIT_ASSERT_EQ(test, ops->submission_init(guc), 0);
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, atomic_read(pending), 0);
+
+	KUNIT_EXPECT_EQ(test, ops->destroy_registered(guc, guc_is->ready, 16), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(pending), guc_is->ready ? 16 : 0);
+
+	ops->flush_destroyed(guc);
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, atomic_read(pending), 0);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&guc->submission_state.guc_ids));
+	ops->submission_fini(guc);
+}
+
 static struct kunit_case context_guc_cases[] = {
 	KUNIT_CASE_PARAM(context_guc_ids_outlive_submission, children_gen_params),
+	KUNIT_CASE_PARAM(context_guc_pending, readiness_gen_params),
 	{}
 };
 

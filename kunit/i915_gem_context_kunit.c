@@ -478,7 +478,7 @@ static void free_after_request(struct kunit *test, struct mock_client *client, u
 
 	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
 	mock->ops->flush(mock->i915);
-	/* Or it is not there to be looked at */
+	/* If it was freed, its reference count cannot be read */
 	KUNIT_ASSERT_EQ(test, waiting(client), 1);
 	KUNIT_EXPECT_EQ(test, kref_read(&ctx->ref), 1);
 
@@ -748,6 +748,86 @@ static struct intel_context *get_engine(struct i915_gem_context *ctx, unsigned i
 	return rcu_dereference_raw(ctx->engines)->engines[engine];
 }
 
+/* An engine whose pin waits for the test, and what happens meanwhile */
+struct slow_pin {
+	struct intel_context_ops ops;
+	const struct intel_context_ops *real_ops;
+	struct completion begun, go_on;
+	struct mock_client *client;
+	struct i915_gem_context *ctx;
+	u32 id;
+};
+
+static int pin_slowly(struct intel_context *ce, void *vaddr)
+{
+	struct slow_pin *slow = container_of(ce->ops, typeof(*slow), ops);
+
+	complete(&slow->begun);
+	wait_for_completion_timeout(&slow->go_on, PATIENCE);
+
+	return slow->real_ops->pin(ce, vaddr);
+}
+
+static int submit_slowly(void *data)
+{
+	struct slow_pin *slow = data;
+
+	return slow->client->mock->ops->submit(slow->ctx, 0, NULL, 3600 * HZ);
+}
+
+static int destroy_meanwhile(void *data)
+{
+	struct slow_pin *slow = data;
+
+	return destroy_context(slow->client, slow->id);
+}
+
+/* A context that is destroyed while its engine is being pinned waits for the request. */
+static void context_destroyed_during_pin(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	const u64 extensions = build_extensions(test, 0);
+	struct mock_device *mock = test->priv;
+	struct call *submission, *destruction;
+	struct census before, after;
+	struct intel_context *ce;
+	struct slow_pin *slow;
+
+	slow = kunit_kzalloc(test, sizeof(*slow), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, slow);
+	init_completion(&slow->begun);
+	init_completion(&slow->go_on);
+	slow->client = client;
+
+	before = take_census(client, 0);
+	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &slow->id), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, slow->id), 0);
+	slow->ctx = find_context(client, slow->id);
+	ce = get_engine(slow->ctx, 0);
+	slow->real_ops = ce->ops;
+	slow->ops = *ce->ops;
+	slow->ops.pin = pin_slowly;
+	ce->ops = &slow->ops;
+
+	submission = call_start(test, submit_slowly, slow);
+	KUNIT_EXPECT_TRUE(test, wait_for_completion_timeout(&slow->begun, PATIENCE));
+	destruction = call_start(test, destroy_meanwhile, slow);
+	/* It may wait for the pin */
+	call_wait(destruction, HZ / 10);
+	complete(&slow->go_on);
+	call_end(test, submission);
+	KUNIT_EXPECT_EQ(test, submission->ret, 0);
+	call_end(test, destruction);
+	KUNIT_EXPECT_EQ(test, destruction->ret, 0);
+	ce->ops = slow->real_ops;
+
+	mock->ops->flush(mock->i915);
+	KUNIT_EXPECT_EQ(test, waiting(client), 1);
+	after = complete_requests(client, &before);
+	expect_same(test, "after the request", &before, &after);
+	KUNIT_EXPECT_EQ(test, waiting(client), 0);
+}
+
 /* How a context that is closed treats the engines that still have a request */
 static const struct close_of_children {
 	struct creation_path path; /* first, for creation_path_init() */
@@ -772,7 +852,7 @@ static const struct close_of_children {
 
 KUNIT_ARRAY_PARAM_DESC(close_of_children, closes_of_children, path.description);
 
-/* The children of a parallel engine are closed with it, and revoked if it is. */
+/* The children of a parallel engine are closed and revoked together with the parent. */
 static void context_closes_children(struct kunit *test)
 {
 	const struct close_of_children *close = test->param_value;
@@ -994,6 +1074,7 @@ static void context_sseu_not_of_children(struct kunit *test)
 	ctx = find_context(client, args.ctx_id);
 	parent = get_engine(ctx, 1);
 	KUNIT_EXPECT_EQ(test, parent->sseu.slice_mask, 0);
+	KUNIT_EXPECT_EQ(test, parent->parallel.number_children, 1);
 	for_each_child(parent, child)
 		KUNIT_EXPECT_EQ(test, child->sseu.slice_mask, 0);
 	KUNIT_EXPECT_EQ(test, destroy_context(client, args.ctx_id), 0);
@@ -1095,6 +1176,7 @@ static void context_exec_on_closed_child(struct kunit *test)
 	exec.rsvd1 = id;
 
 	parent = get_engine(ctx, 0);
+	KUNIT_EXPECT_EQ(test, parent->parallel.number_children, 2);
 	for_each_child(parent, child) {
 		pins = atomic_read(&parent->pin_count);
 		KUNIT_ASSERT_EQ(test, mock->ops->close_child(child), 0);
@@ -1139,7 +1221,8 @@ static void context_protected_twice(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, create_context(client, extensions, &id), 0);
 	KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
 	after = take_census(client, 0);
-	KUNIT_EXPECT_GT(test, after.wakerefs, before.wakerefs);
+	/* The reference, and the wakelock that it holds */
+	KUNIT_EXPECT_EQ(test, after.wakerefs, before.wakerefs + INTEL_RPM_WAKELOCK_BIAS + 1);
 	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
 	i915->pxp = NULL;
 
@@ -1516,6 +1599,7 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_freed_after_child_request, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_exec_on_closed_child, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_parallel_engine_size, parallel_size_gen_params),
+	KUNIT_CASE_PARAM(context_destroyed_during_pin, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_closes_children, close_of_children_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_of_its_engine, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_not_of_children, gen11_path_gen_params),

@@ -538,9 +538,10 @@ static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 	mutex_unlock(&w->vm->mutex);
 
 	mock_device_block_queue(client->mock);
-	KUNIT_ASSERT_EQ(test, destroy_context(client, id[1]), 0);
-	KUNIT_ASSERT_EQ(test, destroy_context(client, id[0]), 0);
-	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[0]), 0);
+	/* Nothing ends the test before the fence is signaled */
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id[1]), 0);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id[0]), 0);
+	KUNIT_EXPECT_EQ(test, create_context(client, 0, &id[0]), 0);
 	KUNIT_EXPECT_FALSE(test, READ_ONCE(w->cleaned));
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(other->cleaned));
 	mock_device_unblock_queue(client->mock);
@@ -552,6 +553,40 @@ static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 	mutex_unlock(&w->vm->mutex);
 
 	client->mock->ops->flush(client->mock->i915);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
+}
+
+/*
+ * Nor does a creation wait for a vm with an active vma, such as one whose bind waits for
+ * a fence, even if a signal would end the wait.
+ */
+static void vm_with_active_vma_is_skipped(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	struct watched_vm *w, *other;
+	struct call *creation;
+	struct i915_vma *vma;
+	u32 id[2], handle;
+
+	other = create_watched(test, client, &id[1]);
+	w = create_watched(test, client, &id[0]);
+	KUNIT_ASSERT_EQ(test, create_object(client, &handle), 0);
+	vma = mock->ops->bind_active(client->file, handle, w->vm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, vma);
+
+	mock_device_block_queue(mock);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id[1]), 0);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id[0]), 0);
+	creation = call_start(test, creation_of_context, client);
+	KUNIT_EXPECT_TRUE(test, call_wait(creation, PATIENCE));
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(w->cleaned));
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(other->cleaned));
+	mock_device_unblock_queue(mock);
+
+	mock->ops->end_active(vma);
+	call_end(test, creation);
+	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
 }
 
@@ -653,6 +688,7 @@ static void creation_never_waits_for_flush(struct kunit *test)
 
 	call = call_start(test, creation->create, client);
 	KUNIT_EXPECT_TRUE(test, call_wait(call, PATIENCE));
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(w->cleaned));
 	complete(&w->let_go);
 	call_end(test, flusher);
 	call_end(test, call);
@@ -791,6 +827,23 @@ static void creation_not_throttled(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, call->ret, 0);
 }
 
+/* A creation goes on after some seconds, whatever is pending. */
+static void creation_not_throttled_for_good(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct drm_i915_private *i915 = client->mock->i915;
+	const unsigned long start = jiffies;
+	struct call *call;
+
+	throttle(test, client, I915_GEM_PENDING_MAX);
+	call = call_start(test, creation_of_context, client);
+	KUNIT_EXPECT_TRUE(test, call_wait(call, I915_GEM_THROTTLE_MAX + PATIENCE));
+	KUNIT_EXPECT_GE(test, jiffies - start, I915_GEM_THROTTLE_MAX);
+	client->mock->ops->pending_sub(i915, I915_GEM_PENDING_MAX);
+	call_end(test, call);
+	KUNIT_EXPECT_EQ(test, call->ret, 0);
+}
+
 /* An RCU reader that spins until it is told to stop. */
 struct reader {
 	struct completion reading;
@@ -836,6 +889,12 @@ static void pending_is_exact(struct kunit *test)
 
 	for (i = 0; i < count; i++) {
 		create_watched(test, client, &id);
+		/* Its timeline comes with its first request */
+		if (!i) {
+			KUNIT_EXPECT_EQ(test, mock->ops->submit(find_context(client, id), 0,
+								NULL, 0), 0);
+			mock->ops->complete(i915);
+		}
 		KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
 	}
 	mock->ops->free_contexts(i915);
@@ -847,7 +906,7 @@ static void pending_is_exact(struct kunit *test)
 	/* A context, its engine and the page tables of one of them */
 	KUNIT_EXPECT_GE(test, atomic_read(&i915->mm.free_count), count);
 	KUNIT_EXPECT_EQ(test, atomic_read(&i915->gem.reclaim.pending),
-			2 * count + atomic_read(&i915->mm.free_count));
+			2 * count + I915_GEM_PENDING_TIMELINE + atomic_read(&i915->mm.free_count));
 
 	WRITE_ONCE(reader->stop, true);
 	call_end(test, call);
@@ -887,18 +946,15 @@ static void closed_is_exact(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
-/* From so many closed contexts on, a creation retires idle timelines */
-#define CLOSED_LIMIT	(I915_GEM_PENDING_MAX / I915_GEM_PENDING_ENGINE / 4)
-
 static const struct closed_limit {
 	const char *description;
 	int closed, retired;
 	bool retire_helps;
 } closed_limits[] = {
-	{ .description = "one less", .closed = CLOSED_LIMIT - 1 },
-	{ .description = "enough", .closed = CLOSED_LIMIT, .retired = 1 },
-	{ .description = "enough, and one is retired", .closed = CLOSED_LIMIT, .retired = 1,
-	  .retire_helps = true },
+	{ .description = "one less", .closed = I915_GEM_CLOSED_MAX - 1 },
+	{ .description = "enough", .closed = I915_GEM_CLOSED_MAX, .retired = 1 },
+	{ .description = "enough, and one is retired", .closed = I915_GEM_CLOSED_MAX,
+	  .retired = 1, .retire_helps = true },
 };
 
 KUNIT_ARRAY_PARAM_DESC(closed_limit, closed_limits, description);
@@ -956,14 +1012,14 @@ static void idle_timelines_retired_by_creation(struct kunit *test)
 	mock->ops->add_retire(engine, engine->kernel_context->timeline);
 	KUNIT_EXPECT_NOT_NULL(test, READ_ONCE(engine->retire));
 
-	atomic_add(CLOSED_LIMIT, closed);
+	atomic_add(I915_GEM_CLOSED_MAX, closed);
 	/* A busy machine may delay some of them, but not all */
 	for (i = 0; i < 20; i++) {
 		start = jiffies;
 		KUNIT_EXPECT_EQ(test, create_context(client, 0, &id), 0);
 		least = min(least, jiffies - start);
 	}
-	atomic_sub(CLOSED_LIMIT, closed);
+	atomic_sub(I915_GEM_CLOSED_MAX, closed);
 	KUNIT_EXPECT_NULL(test, READ_ONCE(engine->retire));
 	KUNIT_EXPECT_GE(test, least, 1);
 	KUNIT_EXPECT_LE(test, least, HZ / 10);
@@ -1001,6 +1057,7 @@ static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE(objects_freed_by_worker),
 	KUNIT_CASE_PARAM(vm_put_frees_nothing, vm_put_gen_params),
 	KUNIT_CASE(vm_with_pending_unbind_is_skipped),
+	KUNIT_CASE(vm_with_active_vma_is_skipped),
 	KUNIT_CASE_PARAM(flush_waits_for_worker, flush_gen_params),
 	KUNIT_CASE_PARAM(flush_waits_for_creation, flush_gen_params),
 	KUNIT_CASE_PARAM(creation_never_waits_for_flush, creation_gen_params),
@@ -1008,6 +1065,7 @@ static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE_PARAM(creation_throttled, creation_gen_params),
 	KUNIT_CASE_PARAM(creation_throttled_can_be_killed, creation_gen_params),
 	KUNIT_CASE_PARAM(creation_not_throttled, creation_gen_params),
+	KUNIT_CASE_SLOW(creation_not_throttled_for_good),
 	KUNIT_CASE(pending_is_exact),
 	KUNIT_CASE(closed_is_exact),
 	KUNIT_CASE_PARAM(creation_retires_idle_timelines, closed_limit_gen_params),

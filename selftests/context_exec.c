@@ -390,7 +390,7 @@ static void save_timeouts(const struct i915_node *node)
 	unsigned int i;
 	DIR *dir;
 
-	snprintf(engines, sizeof(engines), "/sys/class/drm/card%d/engine", node->minor - 128);
+	snprintf(engines, sizeof(engines), "/sys/class/drm/card%d/engine", node->card);
 	dir = opendir(engines);
 	while (dir && (entry = readdir(dir))) {
 		for (i = 0; entry->d_name[0] != '.' && i < ARRAY_SIZE(names); i++) {
@@ -407,7 +407,7 @@ static int lower_timeouts(const struct i915_node *node)
 	int i, err = -ENOENT;
 	char prefix[64];
 
-	snprintf(prefix, sizeof(prefix), "/sys/class/drm/card%d/", node->minor - 128);
+	snprintf(prefix, sizeof(prefix), "/sys/class/drm/card%d/", node->card);
 	for (i = 0; i < saved_files_count; i++) {
 		if (strncmp(saved_files[i].path, prefix, strlen(prefix)))
 			continue;
@@ -471,7 +471,7 @@ FIXTURE_SETUP(hang)
 	self->count = i915_list_engines(self->fd, self->engines);
 	ASSERT_LT(0, self->count);
 	snprintf(self->error, sizeof(self->error), "/sys/class/drm/card%d/error",
-		 self->node.minor - 128);
+		 self->node.card);
 	self->had_error = has_error(self->error);
 
 	if (lower_timeouts(&self->node))

@@ -20,23 +20,9 @@
 #define SPACE_MAX	1000000
 #define WORKS_IN_A_ROW	16	/* more than what is allocated where it may fail */
 
-static int write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), err;
-
-	if (fd < 0)
-		return -errno;
-
-	err = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-
-	return err;
-}
-
 /* Allocations that may sleep, and single pages, can fail, and say nothing. */
-static struct knob {
+static const struct knob {
 	const char *path, *value;
-	char saved[16];
 } knobs[] = {
 	{ FAILSLAB "probability", "0" },
 	{ FAILSLAB "task-filter", "Y" },
@@ -60,7 +46,7 @@ static int set_up_faults(void)
 	int err = 0;
 
 	for (i = 0; i < ARRAY_SIZE(knobs) && !err; i++)
-		err = write_text(knobs[i].path, knobs[i].value);
+		err = write_file(knobs[i].path, knobs[i].value);
 
 	return err;
 }
@@ -68,27 +54,9 @@ static int set_up_faults(void)
 static void save_faults(void)
 {
 	unsigned int i;
-	int fd;
 
-	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
-		fd = open(knobs[i].path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		if (read(fd, knobs[i].saved, sizeof(knobs[i].saved) - 1) < 0)
-			knobs[i].saved[0] = '\0';
-		close(fd);
-	}
-}
-
-/* Of the process that outlives all tests, also one that takes too long. */
-static void restore_faults(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
-		if (knobs[i].saved[0])
-			write_text(knobs[i].path, knobs[i].saved);
-	}
+	for (i = 0; i < ARRAY_SIZE(knobs); i++)
+		save_file(knobs[i].path);
 }
 
 struct parameters {
@@ -146,7 +114,7 @@ FIXTURE_TEARDOWN(memory)
 {
 	/* First of all, as what follows needs memory */
 	EXPECT_EQ(1, pwrite(self->make_it_fail_fd, "0", 1, 0));
-	EXPECT_EQ(0, write_text(FAILSLAB "probability", "0"));
+	EXPECT_EQ(0, write_file(FAILSLAB "probability", "0"));
 	close(self->nth_fd);
 	close(self->make_it_fail_fd);
 	close(self->attempt.fd);
@@ -380,12 +348,12 @@ TEST_F_TIMEOUT(memory, ends, 600)
 		     space += SPACE_STEP) {
 			ASSERT_EQ(0, step->prepare(&self->attempt));
 			snprintf(text, sizeof(text), "%u", space);
-			ASSERT_EQ(0, write_text(FAILSLAB "space", text));
-			ASSERT_EQ(0, write_text(FAILSLAB "probability", "100"));
+			ASSERT_EQ(0, write_file(FAILSLAB "space", text));
+			ASSERT_EQ(0, write_file(FAILSLAB "probability", "100"));
 			ASSERT_EQ(1, pwrite(self->make_it_fail_fd, "1", 1, 0));
 			err = step->call(&self->attempt);
 			ASSERT_EQ(1, pwrite(self->make_it_fail_fd, "0", 1, 0));
-			ASSERT_EQ(0, write_text(FAILSLAB "probability", "0"));
+			ASSERT_EQ(0, write_file(FAILSLAB "probability", "0"));
 
 			failed += !!err;
 			after = err ? 0 : after + 1;
@@ -413,7 +381,6 @@ int main(int argc, char *argv[])
 	}
 
 	save_faults();
-	atexit(restore_faults);
 
 	return test_harness_run(argc, argv);
 }

@@ -46,7 +46,7 @@
 #define REST_SECONDS	2	/* for work to be done, on a kernel that does not count it */
 #define WARM_UP		10	/* fills caches with a tenth of the short form, beforehand */
 #define THREADS_MAX	16
-#define FLOOD_TIMEOUT	(7 * 24 * 3600)	/* a flood that hangs ends after STALL_SECONDS */
+#define FLOOD_TIMEOUT	(7 * 24 * 3600)	/* a flood without progress ends after STALL_SECONDS */
 
 static unsigned long count;	/* of what each flood creates, 0 in the short form */
 
@@ -499,6 +499,10 @@ TEST_F_TIMEOUT(flood, files, FLOOD_TIMEOUT)
 	check_flood(_metadata, &self->flood, 2000, open_file);
 }
 
+/*
+ * A driver that does not throttle these drops 39 MB of 100 000 objects, and 45 MB if they
+ * are exported, as SCHED_FIFO. To tell it from one that does takes more: "-n 10000000".
+ */
 TEST_F_TIMEOUT(flood, objects, FLOOD_TIMEOUT)
 {
 	check_flood(_metadata, &self->flood, 5000, object);

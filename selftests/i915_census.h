@@ -103,7 +103,7 @@ static inline void i915_compare_census(const struct i915_census *before,
 			 after->stats.alive, before->stats.alive);
 	else if (after->stats.waiting)
 		snprintf(what, size, "contexts waiting to be freed: %lu", after->stats.waiting);
-	else if (after->wakerefs > before->wakerefs)
+	else if (after->wakerefs != before->wakerefs)
 		snprintf(what, size, "runtime PM references: %ld, were %ld",
 			 after->wakerefs, before->wakerefs);
 	for (i = 0; i < I915_CACHES && !what[0]; i++) {
