@@ -882,19 +882,20 @@ static void pending_is_exact(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, reader);
 	init_completion(&reader->reading);
 
+	/* One has a timeline, which comes with the first request */
+	create_watched(test, client, &id);
+	KUNIT_ASSERT_EQ(test, mock->ops->submit(find_context(client, id), 0, NULL, 0), 0);
+	mock->ops->complete(i915);
+
 	throttle(test, client, 0);
+	mock->ops->complete(i915);
 	mock_device_block_queue(mock);
 	call = call_start(test, read_rcu, reader);
 	wait_for_completion(&reader->reading);
 
 	for (i = 0; i < count; i++) {
-		create_watched(test, client, &id);
-		/* Its timeline comes with its first request */
-		if (!i) {
-			KUNIT_EXPECT_EQ(test, mock->ops->submit(find_context(client, id), 0,
-								NULL, 0), 0);
-			mock->ops->complete(i915);
-		}
+		if (i)
+			create_watched(test, client, &id);
 		KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
 	}
 	mock->ops->free_contexts(i915);
