@@ -229,7 +229,7 @@ end:	do
 			reading = reading + !wrong(ALONE)
 		   };
 			free_links(i < BATCH);
-			atomic { reading = reading - !wrong(ALONE); more = head[0] };
+			atomic { reading = reading - !wrong(ALONE); more = head[0] != 0 };
 			if :: !more || wrong(BATCHED) || wrong(REQUEUE) -> break :: else fi
 		od;
 		if :: wrong(REQUEUE) && more -> timer = timer || !queued :: else fi;
