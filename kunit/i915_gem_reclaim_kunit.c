@@ -520,6 +520,7 @@ static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 	struct mock_client *client = mock_client_open(test);
 	struct i915_vma_resource *unbind;
 	struct watched_vm *w, *other;
+	struct call *creation;
 	struct rb_root_cached *root;
 	spinlock_t lock; /* of the fence */
 	u32 id[2];
@@ -541,7 +542,8 @@ static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 	/* Nothing ends the test before the fence is signaled */
 	KUNIT_EXPECT_EQ(test, destroy_context(client, id[1]), 0);
 	KUNIT_EXPECT_EQ(test, destroy_context(client, id[0]), 0);
-	KUNIT_EXPECT_EQ(test, create_context(client, 0, &id[0]), 0);
+	creation = call_start(test, creation_of_context, client);
+	KUNIT_EXPECT_TRUE(test, call_wait(creation, PATIENCE));
 	KUNIT_EXPECT_FALSE(test, READ_ONCE(w->cleaned));
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(other->cleaned));
 	mock_device_unblock_queue(client->mock);
@@ -552,6 +554,7 @@ static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 	rb_erase_cached(&unbind->rb, root);
 	mutex_unlock(&w->vm->mutex);
 
+	call_end(test, creation);
 	client->mock->ops->flush(client->mock->i915);
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
 }
