@@ -77,7 +77,7 @@ static void context_guc_pending(struct kunit *test)
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, atomic_read(pending), 0);
 
-	KUNIT_EXPECT_EQ(test, ops->destroy_registered(guc, guc_is->ready, 16), 0);
+	KUNIT_ASSERT_EQ(test, ops->destroy_registered(guc, guc_is->ready, 16), 0);
 	/* The ring, and a share of an address space that others use, too */
 	KUNIT_EXPECT_GE(test, atomic_read(pending), guc_is->ready ? 16 : 0);
 	KUNIT_EXPECT_LT(test, atomic_read(pending),

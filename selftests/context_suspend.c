@@ -372,6 +372,8 @@ TEST_F_TIMEOUT(suspend, refused_while_spinning, 120)
 
 	/* The near one may be over by the time that the kernel looks at it */
 	ASSERT_EQ(0, set_alarms(self->alarms));
+	/* Which the suspend would do first */
+	sync();
 	ASSERT_EQ(0, timerfd_settime(alarm, 0, &soon, NULL));
 	EXPECT_EQ(-EBUSY, write_file(STATE, variant->state));
 	i915_batch_end_spin(&batch);
