@@ -791,7 +791,6 @@ static void context_destroyed_during_pin(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
 	const u64 extensions = build_extensions(test, 0);
-	struct mock_device *mock = test->priv;
 	struct call *submission, *destruction;
 	struct census before, after;
 	struct intel_context *ce;
