@@ -511,6 +511,26 @@ static void vm_put_frees_nothing(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
 }
 
+/* A creation after the end of two contexts frees one vm, and does not wait for the other. */
+static struct call *expect_skipped(struct kunit *test, struct mock_client *client,
+				   const u32 id[2], struct watched_vm *skipped,
+				   struct watched_vm *freed)
+{
+	struct call *creation;
+
+	mock_device_block_queue(client->mock);
+	/* The test goes on, or what is waited for would never end */
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id[1]), 0);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id[0]), 0);
+	creation = call_start(test, creation_of_context, client);
+	KUNIT_EXPECT_TRUE(test, call_wait(creation, PATIENCE));
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(skipped->cleaned));
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(freed->cleaned));
+	mock_device_unblock_queue(client->mock);
+
+	return creation;
+}
+
 /*
  * A creation does not wait for a vm whose unbind waits for a request, and frees other
  * vms. That one is freed once the unbind is done.
@@ -538,15 +558,7 @@ static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 	rb_insert_color_cached(&unbind->rb, root, true);
 	mutex_unlock(&w->vm->mutex);
 
-	mock_device_block_queue(client->mock);
-	/* Nothing ends the test before the fence is signaled */
-	KUNIT_EXPECT_EQ(test, destroy_context(client, id[1]), 0);
-	KUNIT_EXPECT_EQ(test, destroy_context(client, id[0]), 0);
-	creation = call_start(test, creation_of_context, client);
-	KUNIT_EXPECT_TRUE(test, call_wait(creation, PATIENCE));
-	KUNIT_EXPECT_FALSE(test, READ_ONCE(w->cleaned));
-	KUNIT_EXPECT_TRUE(test, READ_ONCE(other->cleaned));
-	mock_device_unblock_queue(client->mock);
+	creation = expect_skipped(test, client, id, w, other);
 
 	/* As __i915_vma_resource_unhold() does */
 	dma_fence_signal(&unbind->unbind_fence);
@@ -578,14 +590,7 @@ static void vm_with_active_vma_is_skipped(struct kunit *test)
 	vma = mock->ops->bind_active(client->file, handle, w->vm);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, vma);
 
-	mock_device_block_queue(mock);
-	KUNIT_EXPECT_EQ(test, destroy_context(client, id[1]), 0);
-	KUNIT_EXPECT_EQ(test, destroy_context(client, id[0]), 0);
-	creation = call_start(test, creation_of_context, client);
-	KUNIT_EXPECT_TRUE(test, call_wait(creation, PATIENCE));
-	KUNIT_EXPECT_FALSE(test, READ_ONCE(w->cleaned));
-	KUNIT_EXPECT_TRUE(test, READ_ONCE(other->cleaned));
-	mock_device_unblock_queue(mock);
+	creation = expect_skipped(test, client, id, w, other);
 
 	mock->ops->end_active(vma);
 	call_end(test, creation);
