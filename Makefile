@@ -87,8 +87,8 @@ shell: vm
 ##
 ## Test
 ##
-## test          check, spin, kunit, kselftest (also KERNEL=debug), model-test, igt, live-selftests,
-##               or PHASES="spin kunit" of these
+## test          check, spin, kunit, kselftest, model-test, igt, live-selftests, or PHASES="spin
+##               kunit" of these; PHASES=debug: kselftest KERNEL=debug
 test: tree
 	@scripts/test '$(TREE)' '$(RESULTS)' $(PHASES)
 
