@@ -803,15 +803,13 @@ void engine_run(void *opaque)
         return;
     }
     delay = run_slice(e);
-    if (delay == SLICE_DELAY_NS) {
+    if (delay >= 0) {
         /*
-         * The slice was used up, under the big lock. The CPUs need that to access
-         * registers, and would not get it while one engine runs after the other:
-         * leave it to them for as long.
+         * This ran under the big lock. The CPUs need that to access registers, and
+         * would not get it while one engine runs after the other, also if each of
+         * them soon waits: leave it to them for as long.
          */
         *next_run = 2 * qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) - start;
-    }
-    if (delay >= 0) {
         engine_kick(e, delay);
     }
 }
