@@ -15,8 +15,9 @@
  * - every run ends.
  *
  * Not in the model: i915_gem_retire_closed(), which holds no lock and waits for a jiffy at
- * most, and creations whose sleep ends as they are killed or after eight seconds. SPIN does not reorder memory accesses. The two places where their order
- * matters are reclaim-add.litmus and reclaim-throttle.litmus, for the kernel's memory model.
+ * most, and creations whose sleep ends as they are killed or after eight seconds. SPIN does
+ * not reorder memory accesses. The two places where their order matters are
+ * reclaim-add.litmus and reclaim-throttle.litmus, for the kernel's memory model.
  */
 #define CANCEL		1	/* open: a creation that empties the list cancels the worker */
 #define REQUEUE		2	/* open: the worker requeues itself after the lock, puts do not */

@@ -500,8 +500,8 @@ TEST_F_TIMEOUT(flood, files, FLOOD_TIMEOUT)
 }
 
 /*
- * A driver that does not throttle these drops 39 MB of 100 000 objects, and 45 MB if they
- * are exported, as SCHED_FIFO. To tell it from one that does takes more: "-n 10000000".
+ * As SCHED_FIFO, a driver that does not throttle these drops 39 MB of 100 000 objects,
+ * or 45 MB if they are exported, which the limit allows. KUnit tests the throttle.
  */
 TEST_F_TIMEOUT(flood, objects, FLOOD_TIMEOUT)
 {
