@@ -658,6 +658,21 @@ static bool fetch_dwords(IntelGPUEngine *e, Command *cmd, unsigned i, unsigned l
     return true;
 }
 
+/*
+ * Makes the MI_NOOP at cmd->ip, and those that follow in this page, one command. Most of
+ * a batch that is there to take time are MI_NOOPs.
+ */
+static void fetch_noops(IntelGPUEngine *e, Command *cmd)
+{
+    unsigned max = (GPU_PAGE_SIZE - (cmd->ip & ~GPU_PAGE_MASK)) / 4;
+
+    if (fetch_dwords(e, cmd, 0, max)) {
+        while (cmd->len < max && !cmd->dw[cmd->len]) {
+            cmd->len++;
+        }
+    }
+}
+
 static bool fetch(IntelGPUEngine *e, Command *cmd)
 {
     cmd->ggtt = e->level == 0 || e->batch_ggtt[e->level];
@@ -680,6 +695,9 @@ static bool fetch(IntelGPUEngine *e, Command *cmd)
     if (cmd->len > 1 && !fetch_dwords(e, cmd, 1, cmd->len - 1)) {
         e->hung = true;
         return false;
+    }
+    if (e->level && !cmd->dw[0]) {
+        fetch_noops(e, cmd);
     }
     for (int i = 0; i < cmd->len; i++) {
         cmd->dw[i] = le32_to_cpu(cmd->dw[i]);

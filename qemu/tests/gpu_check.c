@@ -81,6 +81,24 @@ static void test_stores(void)
 	}
 }
 
+/* Runs of MI_NOOP, across pages, too: what follows each is executed. */
+static void test_noops(void)
+{
+	static const unsigned int runs[] = { 1, 2, 1000, 1024, 5000, 1, 10000, 3 };
+	struct batch b = { .bo = bo_create(32 * PAGE), .fence = -1 };
+	struct bo *data = bo_create(PAGE);
+	unsigned int i;
+
+	b.cs = b.bo->map;
+	bo_fill(data, 6);
+	for (i = 0; i < ARRAY_SIZE(runs); i++) {
+		b.cs += runs[i];
+		emit_store(&b, data, i, i);
+	}
+	check(!run(&b, ctx_create(engine, 0, 0)), "refused");
+	check_bo(data, "noops");
+}
+
 /* Enough for the driver to use pages of 64K or 2M, if the memory comes so */
 static void test_large_object(void)
 {
@@ -1004,6 +1022,7 @@ static void test_busy_engines(void)
 
 static const struct test tests[] = {
 	{ "stores", test_stores, ANY_CLASS },
+	{ "noops", test_noops, ANY_CLASS },
 	{ "large_object", test_large_object, ANY_CLASS },
 	{ "other_stores", test_other_stores, ANY_CLASS },
 	{ "atomics", test_atomics, ANY_CLASS },
