@@ -896,7 +896,6 @@ static void pending_is_exact(struct kunit *test)
 	mock->ops->complete(i915);
 
 	throttle(test, client, 0);
-	mock->ops->complete(i915);
 	mock_device_block_queue(mock);
 	call = call_start(test, read_rcu, reader);
 	wait_for_completion(&reader->reading);
@@ -947,8 +946,6 @@ static void closed_is_exact(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, atomic_read(closed), min(i + 1, 2));
 	}
 
-	mock->ops->complete(mock->i915);
-	mock->ops->flush(mock->i915);
 	mock->ops->complete(mock->i915);
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, atomic_read(closed), 0);
