@@ -56,8 +56,8 @@ SHELL	:= /bin/bash
 TRY	:= run shell
 TEST	:= test kunit kselftest model-test igt live-selftests clients spin mutants fuzz coverage bench
 SEND	:= check docs mbox apply-matrix stable
-MAINTAIN := tree refresh vm clean
-.PHONY: help qemu deps $(TRY) $(TEST) $(SEND) $(MAINTAIN)
+MAINTAIN := tree refresh vm qemu clean
+.PHONY: help deps $(TRY) $(TEST) $(SEND) $(MAINTAIN)
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
@@ -87,8 +87,8 @@ shell: vm
 ##
 ## Test
 ##
-## test          check, spin, kunit, kselftest, model-test, igt, live-selftests, or PHASES="spin
-##               kunit" of these; PHASES=debug: kselftest KERNEL=debug
+## test          check, spin, kunit, kselftest, model-test, igt and live-selftests, or some of them:
+##               PHASES="spin kunit"; PHASES=debug is kselftest KERNEL=debug
 test: tree
 	@scripts/test '$(TREE)' '$(RESULTS)' $(PHASES)
 
@@ -204,7 +204,7 @@ tree: deps
 	@scripts/tree '$(TREE)' '$(or $(LINUX),build/base)'
 	@$(if $(WHEN),scripts/before '$(TREE)' '$(BOOTED)' '$(WHEN)',:)
 
-## refresh       export the commits of that tree to patches/, kunit/, selftests/
+## refresh       export the commits of that tree to patches/, kunit/, selftests/, Documentation/gpu/
 refresh:
 	@scripts/refresh '$(TREE)' .
 
@@ -214,14 +214,14 @@ vm: tree
 	@scripts/kernel '$(BOOTED)' '$(VM)' '$(TREE)' configs/vmtest.config \
 		$(if $(KERNEL),configs/$(KERNEL).config)
 
-clean:
-	rm -rf '$(WORK)' '$(WORK)'.* build/results
-endif
-
 ## qemu          build QEMU with the modelled GPU, print its path
 qemu: deps
 	@scripts/qemu
+
 ## clean         delete the builds and results
+clean:
+	rm -rf '$(WORK)' '$(WORK)'.* build/results
+endif
 
 deps:
 	@scripts/deps $(if $(filter 1,$(LLVM)),clang-19 lld-19 llvm-19)
