@@ -220,20 +220,27 @@ static void load_batch(IntelGPUEngine *e)
     }
 }
 
-/* The batches that the driver wants to be run whenever a context is loaded */
-static void run_workarounds(IntelGPUEngine *e)
+/*
+ * The batches that the driver wants to be run whenever a context is loaded. The first runs
+ * after the registers that the driver has listed, before the others, which may undo it.
+ */
+static void run_indirect_context(IntelGPUEngine *e)
 {
     uint32_t indirect = *engine_reg(e, RING_INDIRECT_CTX);
-    uint32_t per_context = *engine_reg(e, RING_BB_PER_CTX_PTR);
 
     if (indirect & INDIRECT_CTX_LINES) {
         engine_run_privileged(e, indirect & ~INDIRECT_CTX_LINES,
                               (indirect & INDIRECT_CTX_LINES) * 16);
     }
+}
+
+static void run_per_context(IntelGPUEngine *e)
+{
+    uint32_t per_context = *engine_reg(e, RING_BB_PER_CTX_PTR);
+
     if (per_context & PER_CTX_BB_VALID) {
         engine_run_privileged(e, per_context & GPU_PAGE_MASK, GPU_PAGE_SIZE / 4);
     }
-    e->arbitration_off = false;
 }
 
 /* Returns false if there is no context there. */
@@ -257,15 +264,17 @@ bool engine_context_load(IntelGPUEngine *e, uint64_t desc)
 
     *engine_reg(e, RING_BBADDR) = 0;
     walk_image(e, image, load_register);
-    if (!(*engine_reg(e, RING_CONTEXT_CONTROL) & CTX_RESTORE_INHIBIT)) {
-        access_render_state(e, false);
-    }
     e->timestamp_start = *engine_reg(e, RING_CTX_TIMESTAMP);
     e->timestamp_loaded = intel_gpu_timestamp();
     load_batch(e);
     trace_intel_gpu_context_load(e->info->name, desc, *engine_reg(e, RING_HEAD),
                                  *engine_reg(e, RING_TAIL), e->level);
-    run_workarounds(e);
+    run_indirect_context(e);
+    if (!(*engine_reg(e, RING_CONTEXT_CONTROL) & CTX_RESTORE_INHIBIT)) {
+        access_render_state(e, false);
+    }
+    run_per_context(e);
+    e->arbitration_off = false;
     return true;
 }
 
