@@ -9,21 +9,17 @@
 #   suite_unpack NAME PACKAGE...            into build/tools/NAME, from sid, with dependencies;
 #                                           with suite_alone=1 without
 #   suite_libraries ROOT FILE...            the libraries that the files need
+. "$(dirname "$0")/lib.sh"
 downloads=${XDG_CACHE_HOME:-$HOME/.cache}/i915-context-reclaim
 suite_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-suite_tools=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")/build/tools
-
-suite_die() {
-	echo "${0##*/}: $*" >&2
-	exit 1
-}
+suite_tools=$top/build/tools
 
 # Holds the cache folder until downloads_unlock or the end of the script
 downloads_lock() {
 	mkdir -p "$downloads"
 	exec 8>>"$downloads/lock"
 	flock -n 8 || {
-		echo "waiting for the download of another checkout" >&2
+		say "waiting for the download of another checkout"
 		flock 8
 	}
 }
@@ -48,7 +44,7 @@ suite_apt() {
 suite_setup() {
 	local mirror
 
-	[ -f "$suite_keyring" ] || suite_die "no $suite_keyring: install debian-archive-keyring"
+	[ -f "$suite_keyring" ] || die "no $suite_keyring: install debian-archive-keyring"
 	mkdir -p "$2/lists/partial" "$2/cache/archives/partial"
 	suite_dir=$(realpath "$2")
 	: > "$suite_dir/status"
@@ -64,7 +60,7 @@ suite_setup() {
 		fi
 	done < "$suite_dir/mirrors"
 	tail -n 3 "$suite_dir/log" >&2
-	suite_die "no mirror in /etc/apt has $1: check the network and /etc/apt, then try again"
+	die "no mirror in /etc/apt has $1: check the network and /etc/apt, then try again"
 }
 
 suite_unpack() {
@@ -78,7 +74,7 @@ suite_unpack() {
 	rm -rf "$to" "$to.tmp"
 	mkdir -p "$to.tmp"
 	if [ "$(cat "$cache/packages" 2>/dev/null)" != "$*" ]; then
-		echo "${0##*/}: downloading $* from sid" >&2
+		say "downloading $* from sid"
 		suite_setup sid "$to.tmp/apt"
 		if [ -n "${suite_alone:-}" ]; then
 			(cd "$suite_dir/cache/archives" && suite_apt apt-get download "$@")
@@ -86,7 +82,7 @@ suite_unpack() {
 			suite_apt apt-get -y --no-install-recommends --download-only install "$@"
 		fi > "$suite_dir/log" 2>&1 || {
 			tail -n 3 "$suite_dir/log" >&2
-			suite_die "the download failed: check the network and try again"
+			die "the download failed: check the network and try again"
 		}
 		rm -rf "$cache"
 		mkdir "$cache"
@@ -97,7 +93,7 @@ suite_unpack() {
 	for deb in "$cache"/*.deb; do
 		dpkg-deb -x "$deb" "$to.tmp" || {
 			rm -rf "$cache"
-			suite_die "${deb##*/} was damaged and all were removed: try again"
+			die "${deb##*/} was damaged and all were removed: try again"
 		}
 	done
 	cp "$cache/packages" "$to.tmp/"
