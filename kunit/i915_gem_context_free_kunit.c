@@ -397,6 +397,11 @@ static void flush_for_suspend(struct mock_device *mock)
 	mock->ops->suspend(mock->i915);
 }
 
+static void flush_for_late_suspend(struct mock_device *mock)
+{
+	mock->ops->suspend_late(mock->i915);
+}
+
 static void flush_by_driver_remove(struct mock_device *mock)
 {
 	mock->ops->driver_remove(mock->i915);
@@ -411,6 +416,7 @@ static const struct last_flush last_flushes[] = {
 	{ .description = "removal", .flush = flush_for_removal },
 	{ .description = "release", .flush = flush_by_drain },
 	{ .description = "suspend", .flush = flush_for_suspend },
+	{ .description = "late suspend", .flush = flush_for_late_suspend },
 	{ .description = "driver remove", .flush = flush_by_driver_remove },
 	{ .description = "driver release", .flush = flush_by_driver_release },
 };

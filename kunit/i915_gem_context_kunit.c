@@ -827,6 +827,25 @@ static void context_destroyed_during_pin(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
+/* A second pin that finds the engine pinned by the first fails like it. */
+static void context_destroyed_during_pins(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct intel_context *ce;
+	u32 id;
+
+	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+	ce = intel_context_get(get_engine(find_context(client, id), 0));
+	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
+
+	/* The first pin was missed, and is not undone yet */
+	KUNIT_EXPECT_EQ(test, atomic_inc_return(&ce->pin_count), 1);
+	KUNIT_EXPECT_EQ(test, client->mock->ops->pin(ce), -ENOENT);
+	KUNIT_EXPECT_EQ(test, atomic_dec_return(&ce->pin_count), 0);
+	intel_context_put(ce);
+}
+
 /* How a context that is closed treats the engines that still have a request */
 static const struct close_of_children {
 	struct creation_path path; /* first, for creation_path_init() */
@@ -1599,6 +1618,7 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_exec_on_closed_child, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_parallel_engine_size, parallel_size_gen_params),
 	KUNIT_CASE_PARAM(context_destroyed_during_pin, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_destroyed_during_pins, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_closes_children, close_of_children_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_of_its_engine, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_not_of_children, gen11_path_gen_params),

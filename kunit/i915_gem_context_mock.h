@@ -111,6 +111,7 @@ struct tracked_context {
 	.__runtime.ppgtt_size = 48, \
 	.memory_regions = BIT(INTEL_REGION_SMEM), \
 	.platform_engine_mask = BIT(RCS0), \
+	.has_llc = 1, \
 	.has_logical_ring_contexts = 1, \
 	.max_pat_index = 3, \
 	.cachelevel_to_pat = { \
@@ -130,12 +131,16 @@ struct tracked_context {
  * @link: in &mock_device.clients
  * @filp: the file
  * @file: that of DRM, for the ioctls
+ * @unused: ids of contexts that are created by their first use
+ * @unused_count: number of these
  */
 struct mock_client {
 	struct mock_device *mock;
 	struct list_head link;
 	struct file *filp;
 	struct drm_file *file;
+	u32 unused[8];
+	unsigned int unused_count;
 };
 
 extern const struct dma_fence_ops test_fence_ops;

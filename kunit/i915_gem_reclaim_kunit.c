@@ -10,6 +10,7 @@
 #include <linux/device.h>
 #include <linux/file.h>
 #include <linux/irq_work.h>
+#include <linux/mman.h>
 #include <linux/rbtree.h>
 #include <linux/rculist.h>
 #include <linux/sched/mm.h>
@@ -33,13 +34,15 @@ struct watched_vm {
 	struct list_head link; /* in &mock_device.vms */
 	struct i915_address_space *vm; /* NULL once it is cleaned up */
 	void (*cleanup)(struct i915_address_space *vm);
+	void (*retire)(struct i915_active *ref); /* of a vma, see retire_slowly() */
 	struct completion cleaning;
+	struct completion retiring;
 	struct completion let_go;
 	bool hold;
 	bool cleaned;
 };
 
-static void watched_cleanup(struct i915_address_space *vm)
+static struct watched_vm *find_watched(struct i915_address_space *vm)
 {
 	struct mock_device *mock = dev_get_platdata(vm->i915->drm.dev);
 	struct watched_vm *w = NULL, *pos;
@@ -49,6 +52,13 @@ static void watched_cleanup(struct i915_address_space *vm)
 		if (READ_ONCE(pos->vm) == vm)
 			w = pos;
 	}
+
+	return w;
+}
+
+static void watched_cleanup(struct i915_address_space *vm)
+{
+	struct watched_vm *w = find_watched(vm);
 
 	complete(&w->cleaning);
 	if (w->hold)
@@ -70,6 +80,7 @@ static struct watched_vm *watch_vm(struct kunit *test, struct i915_address_space
 	w->vm = vm;
 	w->cleanup = vm->cleanup;
 	init_completion(&w->cleaning);
+	init_completion(&w->retiring);
 	init_completion(&w->let_go);
 	list_add_rcu(&w->link, &mock->vms);
 	vm->cleanup = watched_cleanup;
@@ -130,6 +141,14 @@ static int creation_of_context(void *client)
 	return create_context(client, 0, &id);
 }
 
+/* The first use of an id, which creates its context */
+static int creation_by_use(void *data)
+{
+	struct mock_client *client = data;
+
+	return use_context(client, client->unused[--client->unused_count]);
+}
+
 static int creation_of_vm(void *client)
 {
 	struct drm_i915_gem_vm_control args = {};
@@ -159,6 +178,7 @@ static int creation_of_file(void *data)
 
 static const struct creation creations[] = {
 	{ .description = "context", .create = creation_of_context },
+	{ .description = "first use", .create = creation_by_use },
 	{ .description = "vm", .create = creation_of_vm },
 	{ .description = "object", .create = creation_of_object },
 	{ .description = "file", .create = creation_of_file },
@@ -166,15 +186,28 @@ static const struct creation creations[] = {
 
 KUNIT_ARRAY_PARAM_DESC(creation, creations, description);
 
+/* A client that can do each kind of creation, some of them @count times. */
+static struct mock_client *mock_creator_open(struct kunit *test, unsigned int count)
+{
+	struct mock_client *client = mock_client_open(test);
+
+	KUNIT_ASSERT_LE(test, count, ARRAY_SIZE(client->unused));
+	while (client->unused_count < count)
+		KUNIT_ASSERT_EQ(test, create_context(client, 0,
+						     &client->unused[client->unused_count++]), 0);
+
+	return client;
+}
+
 /* A backlog of contexts shrinks by the same number with each creation. */
 static void vms_backlog_shrinks(struct kunit *test)
 {
 	const struct creation *creation = test->param_value;
 	const unsigned int step = I915_GEM_RECLAIM_BATCH / 2;
-	struct mock_client *client = mock_client_open(test);
+	u32 id[16];
+	struct mock_client *client = mock_creator_open(test, ARRAY_SIZE(id) / step);
 	struct mock_device *mock = client->mock;
 	unsigned int alive, i;
-	u32 id[16];
 
 	for (i = 0; i < ARRAY_SIZE(id); i++)
 		create_watched(test, client, &id[i]);
@@ -401,6 +434,27 @@ static void objects_flushed_by_creation(struct kunit *test)
 	mock_device_unblock_queue(client->mock);
 }
 
+/* Nor do they when an object of user memory is created. */
+static void objects_flushed_by_userptr(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct drm_i915_private *i915 = client->mock->i915;
+	struct drm_i915_gem_userptr args = { .user_size = PAGE_SIZE };
+	struct watched_vm *w;
+	u32 id;
+
+	args.user_ptr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+				      MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NE(test, args.user_ptr, 0);
+	w = create_watched(test, client, &id);
+	mock_device_block_queue(client->mock);
+	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
+	KUNIT_EXPECT_EQ(test, client->mock->ops->userptr(&i915->drm, &args, client->file), 0);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
+	KUNIT_EXPECT_TRUE(test, llist_empty(&i915->mm.free_list));
+	mock_device_unblock_queue(client->mock);
+}
+
 /* The last put of an object queues the worker, even if nothing else is freed. */
 static void objects_freed_by_worker(struct kunit *test)
 {
@@ -598,6 +652,54 @@ static void vm_with_active_vma_is_skipped(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
 }
 
+static void retire_slowly(struct i915_active *ref)
+{
+	struct watched_vm *w = find_watched(container_of(ref, struct i915_vma, active)->vm);
+
+	complete(&w->retiring);
+	wait_for_completion_timeout(&w->let_go, PATIENCE);
+	if (!READ_ONCE(w->cleaned))
+		w->retire(ref);
+}
+
+static int end_active(void *vma)
+{
+	i915_gem_context_test_ops.end_active(vma);
+
+	return 0;
+}
+
+/* A vma whose last user is gone is not freed before its retirement has ended. */
+static void vma_freed_after_it_is_retired(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	struct call *retirement, *flusher;
+	struct watched_vm *w;
+	struct i915_vma *vma;
+	u32 id, handle;
+
+	w = create_watched(test, client, &id);
+	KUNIT_ASSERT_EQ(test, create_object(client, &handle), 0);
+	vma = mock->ops->bind_active(client->file, handle, w->vm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, vma);
+	w->retire = vma->active.retire;
+	vma->active.retire = retire_slowly;
+	mock_device_block_queue(mock);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+
+	retirement = call_start(test, end_active, vma);
+	KUNIT_EXPECT_TRUE(test, wait_for_completion_timeout(&w->retiring, PATIENCE));
+	flusher = call_start_flush(test, mock->ops->free_contexts);
+	KUNIT_EXPECT_FALSE(test, call_wait(flusher, HZ / 10));
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(w->cleaned));
+	complete(&w->let_go);
+	call_end(test, retirement);
+	call_end(test, flusher);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
+	mock_device_unblock_queue(mock);
+}
+
 struct flush {
 	const char *description;
 	void (*flush)(struct drm_i915_private *i915);
@@ -687,7 +789,7 @@ static void flush_waits_for_creation(struct kunit *test)
 static void creation_never_waits_for_flush(struct kunit *test)
 {
 	const struct creation *creation = test->param_value;
-	struct mock_client *client = mock_client_open(test);
+	struct mock_client *client = mock_creator_open(test, 1);
 	struct watched_vm *w = leave_held(test, client);
 	struct call *call, *flusher;
 
@@ -782,7 +884,7 @@ static struct call *start_throttled(struct kunit *test, struct mock_client *clie
 /* A creation waits while too much is pending, and goes on once it is 1 kB less. */
 static void creation_throttled(struct kunit *test)
 {
-	struct mock_client *client = mock_client_open(test);
+	struct mock_client *client = mock_creator_open(test, 1);
 	struct drm_i915_private *i915 = client->mock->i915;
 	struct call *call;
 
@@ -809,7 +911,7 @@ static void creation_throttled(struct kunit *test)
 /* A creation that waits can be killed, and returns -ERESTARTSYS then. */
 static void creation_throttled_can_be_killed(struct kunit *test)
 {
-	struct mock_client *client = mock_client_open(test);
+	struct mock_client *client = mock_creator_open(test, 1);
 	struct call *call;
 
 	call = start_throttled(test, client);
@@ -824,7 +926,7 @@ static void creation_throttled_can_be_killed(struct kunit *test)
 static void creation_not_throttled(struct kunit *test)
 {
 	const struct creation *creation = test->param_value;
-	struct mock_client *client = mock_client_open(test);
+	struct mock_client *client = mock_creator_open(test, 1);
 	struct drm_i915_private *i915 = client->mock->i915;
 	struct call *call;
 
@@ -1060,10 +1162,12 @@ static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE(worker_requeued_while_it_runs),
 	KUNIT_CASE(worker_gone_after_drain),
 	KUNIT_CASE(objects_flushed_by_creation),
+	KUNIT_CASE(objects_flushed_by_userptr),
 	KUNIT_CASE(objects_freed_by_worker),
 	KUNIT_CASE_PARAM(vm_put_frees_nothing, vm_put_gen_params),
 	KUNIT_CASE(vm_with_pending_unbind_is_skipped),
 	KUNIT_CASE(vm_with_active_vma_is_skipped),
+	KUNIT_CASE(vma_freed_after_it_is_retired),
 	KUNIT_CASE_PARAM(flush_waits_for_worker, flush_gen_params),
 	KUNIT_CASE_PARAM(flush_waits_for_creation, flush_gen_params),
 	KUNIT_CASE_PARAM(creation_never_waits_for_flush, creation_gen_params),

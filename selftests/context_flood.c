@@ -46,6 +46,7 @@
 #define REST_SECONDS	2	/* for work to be done, on a kernel that does not count it */
 #define WARM_UP		10	/* fills caches with a tenth of the short form, beforehand */
 #define THREADS_MAX	16
+#define LATE_IDS	400	/* of two threads, 77 MB once their contexts are created */
 #define FLOOD_TIMEOUT	(7 * 24 * 3600)	/* a flood without progress ends after STALL_SECONDS */
 
 static unsigned long count;	/* of what each flood creates, 0 in the short form */
@@ -60,6 +61,8 @@ struct flooder {
 	pthread_t thread;
 	int fd;
 	struct i915_batch batch;
+	unsigned int ids[LATE_IDS];	/* of contexts that were not used yet */
+	unsigned int id_count;
 };
 
 struct flood {
@@ -114,6 +117,25 @@ static int unused_context(struct flooder *flooder, unsigned long n)
 
 	return i915_context_create(flooder->fd, &id) ?:
 	       i915_context_use(flooder->fd, id) ?:
+	       i915_context_destroy(flooder->fd, id);
+}
+
+/*
+ * Up to graphics version 12, the first use creates the context. The creation of many ids
+ * must not be all that frees.
+ */
+static int late_context(struct flooder *flooder, unsigned long n)
+{
+	unsigned int id;
+	int err = 0;
+
+	if (!flooder->id_count)
+		while (!err && flooder->id_count < LATE_IDS)
+			err = i915_context_create(flooder->fd,
+						  &flooder->ids[flooder->id_count++]);
+	id = flooder->ids[--flooder->id_count];
+
+	return err ?: i915_context_use(flooder->fd, id) ?:
 	       i915_context_destroy(flooder->fd, id);
 }
 
@@ -444,6 +466,11 @@ static void check_flood(struct __test_metadata *_metadata, struct flood *flood,
 TEST_F_TIMEOUT(flood, contexts, FLOOD_TIMEOUT)
 {
 	check_flood(_metadata, &self->flood, 3000, unused_context);
+}
+
+TEST_F_TIMEOUT(flood, late_contexts, FLOOD_TIMEOUT)
+{
+	check_flood(_metadata, &self->flood, 3000, late_context);
 }
 
 TEST_F_TIMEOUT(flood, used_contexts, FLOOD_TIMEOUT)
