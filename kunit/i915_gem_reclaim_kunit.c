@@ -1098,6 +1098,12 @@ static void creation_retires_idle_timelines(struct kunit *test)
 	if (limit->retired && !limit->retire_helps)
 		KUNIT_EXPECT_GT(test, slept, 0);
 	KUNIT_EXPECT_EQ(test, mock->retired, limit->retired);
+
+	/* So does the first use */
+	mock->retired = 0;
+	atomic_set(closed, limit->closed);
+	KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
+	KUNIT_EXPECT_EQ(test, mock->retired, limit->retired);
 	atomic_set(closed, 0);
 }
 
