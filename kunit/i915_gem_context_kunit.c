@@ -10,6 +10,7 @@
 #include <linux/jiffies.h>
 #include <linux/kprobes.h>
 #include <linux/mman.h>
+#include <linux/sched/signal.h>
 #include <linux/tracepoint.h>
 #include <linux/uaccess.h>
 #include <linux/xarray.h>
@@ -846,6 +847,30 @@ static void context_destroyed_during_pins(struct kunit *test)
 	intel_context_put(ce);
 }
 
+static int create_and_use(void *client)
+{
+	u32 id;
+
+	return create_context(client, 0, &id) ?: use_context(client, id);
+}
+
+/* A creation waits while too much memory is pending, and can be killed. */
+static void context_creation_throttled(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct drm_i915_private *i915 = client->mock->i915;
+	struct call *call;
+
+	client->mock->ops->pending_add(i915, I915_GEM_PENDING_MAX);
+	call = call_start(test, create_and_use, client);
+	KUNIT_EXPECT_FALSE(test, call_wait(call, HZ / 20));
+	send_sig(SIGKILL, call->task, 1);
+	KUNIT_EXPECT_TRUE(test, call_wait(call, PATIENCE));
+	client->mock->ops->pending_sub(i915, I915_GEM_PENDING_MAX);
+	call_end(test, call);
+	KUNIT_EXPECT_EQ(test, call->ret, -ERESTARTSYS);
+}
+
 /* How a context that is closed treats the engines that still have a request */
 static const struct close_of_children {
 	struct creation_path path; /* first, for creation_path_init() */
@@ -1619,6 +1644,7 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_parallel_engine_size, parallel_size_gen_params),
 	KUNIT_CASE_PARAM(context_destroyed_during_pin, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_destroyed_during_pins, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_creation_throttled, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_closes_children, close_of_children_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_of_its_engine, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_not_of_children, gen11_path_gen_params),

@@ -104,14 +104,13 @@ struct tracked_context {
 	bool let_go;
 };
 
-#define MOCK_DEVICE_INFO(ver_, ppgtt_type_) { \
+#define MOCK_DEVICE_INFO(ver_, ppgtt_type_, ...) { \
 	.__runtime.graphics.ip.ver = (ver_), \
 	.__runtime.page_sizes = I915_GTT_PAGE_SIZE_4K, \
 	.__runtime.ppgtt_type = (ppgtt_type_), \
 	.__runtime.ppgtt_size = 48, \
 	.memory_regions = BIT(INTEL_REGION_SMEM), \
 	.platform_engine_mask = BIT(RCS0), \
-	.has_llc = 1, \
 	.has_logical_ring_contexts = 1, \
 	.max_pat_index = 3, \
 	.cachelevel_to_pat = { \
@@ -120,10 +119,12 @@ struct tracked_context {
 		[I915_CACHE_L3_LLC] = 2, \
 		[I915_CACHE_WT]     = 3, \
 	}, \
+	__VA_ARGS__ \
 }
 
 /* Up to 12 the first use creates a context, from 13 on GEM_CONTEXT_CREATE does */
-#define MOCK_CLIENT_INFO(ver_) MOCK_DEVICE_INFO(ver_, INTEL_PPGTT_FULL)
+#define MOCK_CLIENT_INFO(ver_, ...) \
+	MOCK_DEVICE_INFO(ver_, INTEL_PPGTT_FULL, ##__VA_ARGS__)
 
 /**
  * struct mock_client - an open file of a mock device, by which ioctls are called
@@ -131,16 +132,12 @@ struct tracked_context {
  * @link: in &mock_device.clients
  * @filp: the file
  * @file: that of DRM, for the ioctls
- * @unused: ids of contexts that are created by their first use
- * @unused_count: number of these
  */
 struct mock_client {
 	struct mock_device *mock;
 	struct list_head link;
 	struct file *filp;
 	struct drm_file *file;
-	u32 unused[8];
-	unsigned int unused_count;
 };
 
 extern const struct dma_fence_ops test_fence_ops;

@@ -138,15 +138,8 @@ static int creation_of_context(void *client)
 {
 	u32 id;
 
-	return create_context(client, 0, &id);
-}
-
-/* The first use of an id, which creates its context */
-static int creation_by_use(void *data)
-{
-	struct mock_client *client = data;
-
-	return use_context(client, client->unused[--client->unused_count]);
+	/* On this version of graphics, the use creates it */
+	return create_context(client, 0, &id) ?: use_context(client, id);
 }
 
 static int creation_of_vm(void *client)
@@ -178,7 +171,6 @@ static int creation_of_file(void *data)
 
 static const struct creation creations[] = {
 	{ .description = "context", .create = creation_of_context },
-	{ .description = "first use", .create = creation_by_use },
 	{ .description = "vm", .create = creation_of_vm },
 	{ .description = "object", .create = creation_of_object },
 	{ .description = "file", .create = creation_of_file },
@@ -186,28 +178,15 @@ static const struct creation creations[] = {
 
 KUNIT_ARRAY_PARAM_DESC(creation, creations, description);
 
-/* A client that can do each kind of creation, some of them @count times. */
-static struct mock_client *mock_creator_open(struct kunit *test, unsigned int count)
-{
-	struct mock_client *client = mock_client_open(test);
-
-	KUNIT_ASSERT_LE(test, count, ARRAY_SIZE(client->unused));
-	while (client->unused_count < count)
-		KUNIT_ASSERT_EQ(test, create_context(client, 0,
-						     &client->unused[client->unused_count++]), 0);
-
-	return client;
-}
-
 /* A backlog of contexts shrinks by the same number with each creation. */
 static void vms_backlog_shrinks(struct kunit *test)
 {
 	const struct creation *creation = test->param_value;
 	const unsigned int step = I915_GEM_RECLAIM_BATCH / 2;
-	u32 id[16];
-	struct mock_client *client = mock_creator_open(test, ARRAY_SIZE(id) / step);
+	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = client->mock;
 	unsigned int alive, i;
+	u32 id[16];
 
 	for (i = 0; i < ARRAY_SIZE(id); i++)
 		create_watched(test, client, &id[i]);
@@ -429,7 +408,7 @@ static void objects_flushed_by_creation(struct kunit *test)
 	create_watched(test, client, &id);
 	mock_device_block_queue(client->mock);
 	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
-	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id), 0);
+	KUNIT_ASSERT_EQ(test, creation_of_context(client), 0);
 	KUNIT_EXPECT_TRUE(test, llist_empty(&i915->mm.free_list));
 	mock_device_unblock_queue(client->mock);
 }
@@ -789,7 +768,7 @@ static void flush_waits_for_creation(struct kunit *test)
 static void creation_never_waits_for_flush(struct kunit *test)
 {
 	const struct creation *creation = test->param_value;
-	struct mock_client *client = mock_creator_open(test, 1);
+	struct mock_client *client = mock_client_open(test);
 	struct watched_vm *w = leave_held(test, client);
 	struct call *call, *flusher;
 
@@ -884,7 +863,7 @@ static struct call *start_throttled(struct kunit *test, struct mock_client *clie
 /* A creation waits while too much is pending, and goes on once it is 1 kB less. */
 static void creation_throttled(struct kunit *test)
 {
-	struct mock_client *client = mock_creator_open(test, 1);
+	struct mock_client *client = mock_client_open(test);
 	struct drm_i915_private *i915 = client->mock->i915;
 	struct call *call;
 
@@ -911,7 +890,7 @@ static void creation_throttled(struct kunit *test)
 /* A creation that waits can be killed, and returns -ERESTARTSYS then. */
 static void creation_throttled_can_be_killed(struct kunit *test)
 {
-	struct mock_client *client = mock_creator_open(test, 1);
+	struct mock_client *client = mock_client_open(test);
 	struct call *call;
 
 	call = start_throttled(test, client);
@@ -926,7 +905,7 @@ static void creation_throttled_can_be_killed(struct kunit *test)
 static void creation_not_throttled(struct kunit *test)
 {
 	const struct creation *creation = test->param_value;
-	struct mock_client *client = mock_creator_open(test, 1);
+	struct mock_client *client = mock_client_open(test);
 	struct drm_i915_private *i915 = client->mock->i915;
 	struct call *call;
 
@@ -1086,23 +1065,16 @@ static void creation_retires_idle_timelines(struct kunit *test)
 	struct mock_device *mock = client->mock;
 	atomic_t *closed = &mock->i915->gem.reclaim.closed;
 	unsigned long slept;
-	u32 id;
 
 	KUNIT_ASSERT_EQ(test, atomic_read(closed), 0);
 	kunit_activate_static_stub(test, mock->ops->retire_idle, count_retire);
 
 	atomic_set(closed, limit->closed);
 	slept = current->nvcsw;
-	KUNIT_EXPECT_EQ(test, create_context(client, 0, &id), 0);
+	KUNIT_EXPECT_EQ(test, creation_of_context(client), 0);
 	slept = current->nvcsw - slept;
 	if (limit->retired && !limit->retire_helps)
 		KUNIT_EXPECT_GT(test, slept, 0);
-	KUNIT_EXPECT_EQ(test, mock->retired, limit->retired);
-
-	/* So does the first use */
-	mock->retired = 0;
-	atomic_set(closed, limit->closed);
-	KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
 	KUNIT_EXPECT_EQ(test, mock->retired, limit->retired);
 	atomic_set(closed, 0);
 }
@@ -1118,7 +1090,6 @@ static void idle_timelines_retired_by_creation(struct kunit *test)
 	struct intel_engine_cs *engine = to_gt(mock->i915)->engine[RCS0];
 	atomic_t *closed = &mock->i915->gem.reclaim.closed;
 	unsigned long start, least = ULONG_MAX;
-	u32 id;
 	int i;
 
 	/* Leave it to the creations */
@@ -1130,7 +1101,7 @@ static void idle_timelines_retired_by_creation(struct kunit *test)
 	/* A busy machine may delay some of them, but not all */
 	for (i = 0; i < 20; i++) {
 		start = jiffies;
-		KUNIT_EXPECT_EQ(test, create_context(client, 0, &id), 0);
+		KUNIT_EXPECT_EQ(test, creation_of_context(client), 0);
 		least = min(least, jiffies - start);
 	}
 	atomic_sub(I915_GEM_CLOSED_MAX, closed);
@@ -1140,7 +1111,8 @@ static void idle_timelines_retired_by_creation(struct kunit *test)
 	enable_work(&engine->retire_work);
 }
 
-static const struct intel_device_info reclaim_info = MOCK_CLIENT_INFO(12);
+/* Objects of user memory need has_llc */
+static const struct intel_device_info reclaim_info = MOCK_CLIENT_INFO(12, .has_llc = 1);
 
 static int reclaim_init(struct kunit *test)
 {
