@@ -327,6 +327,8 @@ static void context_reaped_by_ioctl(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, waiting(client), 2);
 
 	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[2]), 0);
+	if (made_by_first_use(test))
+		KUNIT_ASSERT_EQ(test, use_context(client, id[2]), 0);
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 }
 
