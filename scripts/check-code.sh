@@ -125,7 +125,7 @@ check_coccinelle() {
 # their mocks change. Before the topic reclaim, what configs/fails-before-reclaim lists must
 # fail, and nothing else.
 check_tests() {
-	local program programs status expected
+	local program programs status expected whole
 
 	changed() {
 		git_src diff --name-only start topic | grep -E "$1"
@@ -143,7 +143,10 @@ check_tests() {
 	fi
 	programs=$(changed "^$kselftests/(context|device)_.*\.c$" | sed 's,.*/\(.*\)\.c,\1,')
 	[ -n "$programs" ] || changed mock_ > /dev/null || return 0
-	scripts/kernel "$src" "$work/vm" "$src" configs/vmtest.config > "$results/kernel.txt" 2>&1 || {
+	# Without the kselftests, their config is that of the whole series.
+	whole=$src
+	[ -e "$src/$kselftests/config" ] || whole=$tree
+	scripts/kernel "$src" "$work/vm" "$whole" configs/vmtest.config > "$results/kernel.txt" 2>&1 || {
 		tail -n 5 "$results/kernel.txt"
 		result 1 "the kernel for the tests"
 		return
