@@ -632,9 +632,7 @@ static void print_usage(const char *name)
 	       "  -t  threads in each process, 1 to 64 (default %u)\n"
 	       "  -p  processes, 1 to 64 (default %u)\n"
 	       "  -o  only under the ordinary scheduler, not from SCHED_FIFO threads that\n"
-	       "      starve the kernel's workers\n"
-	       "The kernel's workers free the page tables of contexts, and nothing bounds what\n"
-	       "waits for them: leave them a CPU if there are many, as with -o -p 1 -t 1.\n",
+	       "      starve the kernel's workers\n",
 	       name, count, threads, procs);
 }
 
