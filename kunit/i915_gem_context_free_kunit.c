@@ -444,7 +444,7 @@ static void context_flushed_without_worker(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
 }
 
-/* A flush also waits for contexts that another consumer took off the list. */
+/* A flush also waits for a context that is just being freed. */
 static void context_flush_waits_for_consumer(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
@@ -794,7 +794,7 @@ static void context_stress(struct kunit *test)
 	WRITE_ONCE(end, true);
 	wait_for_completion(&flusher.done);
 
-	/* A flush by itself would also free what the worker was not queued for */
+	/* By the worker alone, before the flush */
 	KUNIT_EXPECT_TRUE(test, mock_device_wait_freed(mock));
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, mock->freed, total);

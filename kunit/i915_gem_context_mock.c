@@ -27,13 +27,7 @@
 /* Without page tables, a context is all that there is to free */
 static const struct intel_device_info mock_info = MOCK_DEVICE_INFO(12, INTEL_PPGTT_NONE);
 
-/**
- * mock_device_test_release - for &drm_driver.release of mock devices
- * @drm: the device
- *
- * Context: Process context. May sleep.
- */
-void mock_device_test_release(struct drm_device *drm)
+static void mock_device_test_release(struct drm_device *drm)
 {
 	i915_gem_context_test_ops.release_device(drm);
 }
@@ -83,17 +77,8 @@ static void destroy_ida(void *ida)
 	ida_destroy(ida);
 }
 
-/**
- * mock_device_test_init_for - for &kunit_suite.init: make a mock device
- * @test: the test, whose priv will be the &struct mock_device
- * @driver: its driver, with mock_device_test_release()
- * @info: what kind of device
- *
- * Context: Process context.
- * Return: 0 on success, a negative error code if there is no memory.
- */
-int mock_device_test_init_for(struct kunit *test, const struct drm_driver *driver,
-			      const struct intel_device_info *info)
+static int mock_device_test_init_for(struct kunit *test, const struct drm_driver *driver,
+				     const struct intel_device_info *info)
 {
 	struct mock_device *mock;
 	int err;
@@ -163,7 +148,7 @@ void mock_device_test_exit(struct kunit *test)
 	mock_device_unblock_queue(mock);
 	list_for_each_entry_safe(t, tn, &mock->contexts, link)
 		tracked_context_destroy(t);
-	/* Before the drain, which frees also what the worker was not queued for */
+	/* By the worker alone, before the drain */
 	KUNIT_EXPECT_TRUE_MSG(test, mock_device_wait_freed(mock),
 			      "the worker does not free what was released");
 	mock->ops->drain(mock->i915);

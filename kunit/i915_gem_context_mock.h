@@ -143,10 +143,7 @@ struct mock_client {
 extern const struct dma_fence_ops test_fence_ops;
 
 int mock_device_test_init(struct kunit *test);
-int mock_device_test_init_for(struct kunit *test, const struct drm_driver *driver,
-			      const struct intel_device_info *info);
 void mock_device_test_exit(struct kunit *test);
-void mock_device_test_release(struct drm_device *drm);
 void mock_device_block_queue(struct mock_device *mock);
 void mock_device_unblock_queue(struct mock_device *mock);
 bool mock_device_wait_freed(struct mock_device *mock);

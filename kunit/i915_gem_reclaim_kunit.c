@@ -566,14 +566,14 @@ static struct call *expect_skipped(struct kunit *test, struct mock_client *clien
 
 /*
  * A creation does not wait for a vm whose unbind waits for a request, and frees other
- * vms. That one is freed once the unbind is done.
+ * vms. That one is freed once the unbind is done, for which a flush waits.
  */
 static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
 	struct i915_vma_resource *unbind;
 	struct watched_vm *w, *other;
-	struct call *creation;
+	struct call *creation, *flush;
 	struct rb_root_cached *root;
 	spinlock_t lock; /* of the fence */
 	u32 id[2];
@@ -592,6 +592,8 @@ static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 	mutex_unlock(&w->vm->mutex);
 
 	creation = expect_skipped(test, client, id, w, other);
+	flush = call_start_flush(test, client->mock->ops->flush);
+	KUNIT_EXPECT_FALSE(test, call_wait(flush, HZ / 10));
 
 	/* As __i915_vma_resource_unhold() does */
 	dma_fence_signal(&unbind->unbind_fence);
@@ -600,7 +602,7 @@ static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 	mutex_unlock(&w->vm->mutex);
 
 	call_end(test, creation);
-	client->mock->ops->flush(client->mock->i915);
+	call_end(test, flush);
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
 }
 
