@@ -4,6 +4,8 @@
  * which lock, on a mock device.
  */
 
+#include <kunit/static_stub.h>
+
 #include <linux/delay.h>
 #include <linux/irq_work.h>
 #include <linux/jiffies.h>
@@ -444,6 +446,42 @@ static void context_flushed_without_worker(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
 }
 
+static const struct last_flush gt_ends[] = {
+	{ .description = "driver remove", .flush = flush_by_driver_remove },
+	{ .description = "driver release", .flush = flush_by_driver_release },
+};
+
+KUNIT_ARRAY_PARAM_DESC(gt_end, gt_ends, description);
+
+/* As requests do that end then. The worker is not queued. */
+static void release_contexts(struct intel_gt *gt)
+{
+	struct kunit *test = kunit_get_current_test();
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t, *tn;
+
+	mock_device_block_queue(mock);
+	list_for_each_entry_safe(t, tn, &mock->contexts, link) {
+		tracked_context_destroy(t);
+		mock->ops->cancel_worker(t->ctx);
+	}
+	mock_device_unblock_queue(mock);
+}
+
+/* Driver remove and release also free what the end of the GT releases. */
+static void context_released_with_gt(struct kunit *test)
+{
+	const struct last_flush *gt_end = test->param_value;
+	const unsigned int count = 16;
+	struct mock_device *mock = test->priv;
+
+	tracked_contexts_create(test, count);
+	kunit_activate_static_stub(test, mock->ops->gt_driver_remove, release_contexts);
+	kunit_activate_static_stub(test, mock->ops->gt_driver_release, release_contexts);
+	gt_end->flush(mock);
+	KUNIT_EXPECT_EQ(test, mock->freed, count);
+}
+
 /* A flush also waits for a context that is just being freed. */
 static void context_flush_waits_for_consumer(struct kunit *test)
 {
@@ -812,6 +850,7 @@ static struct kunit_case context_free_cases[] = {
 	KUNIT_CASE(context_ids_reused_on_blocked_queue),
 	KUNIT_CASE_SLOW(context_spam_on_blocked_queue),
 	KUNIT_CASE_PARAM(context_flushed_without_worker, last_flush_gen_params),
+	KUNIT_CASE_PARAM(context_released_with_gt, gt_end_gen_params),
 	KUNIT_CASE(context_flush_waits_for_consumer),
 	KUNIT_CASE_PARAM(context_closed_during_flush, open_flush_gen_params),
 	KUNIT_CASE(context_freed_before_ids_end),
