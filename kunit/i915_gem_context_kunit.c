@@ -1264,9 +1264,11 @@ static void context_protected_twice(struct kunit *test)
 	session.ce = to_gt(i915)->engine[RCS0]->kernel_context;
 	i915->pxp = &session;
 	KUNIT_EXPECT_EQ(test, create_context(client, extensions, &id), 0);
-	KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
 	after = take_census(client, 0);
 	/* The reference, and the wakelock that it holds */
+	KUNIT_EXPECT_EQ(test, after.wakerefs, before.wakerefs + INTEL_RPM_WAKELOCK_BIAS + 1);
+	KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
+	after = take_census(client, 0);
 	KUNIT_EXPECT_EQ(test, after.wakerefs, before.wakerefs + INTEL_RPM_WAKELOCK_BIAS + 1);
 	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
 	i915->pxp = NULL;
