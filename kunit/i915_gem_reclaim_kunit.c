@@ -132,6 +132,7 @@ static void vms_bounded_by_creations(struct kunit *test)
 struct creation {
 	const char *description;
 	int (*create)(void *client);
+	bool of_context; /* and so retires */
 };
 
 static int creation_of_context(void *client)
@@ -140,6 +141,21 @@ static int creation_of_context(void *client)
 
 	/* On this version of graphics, the use creates it */
 	return create_context(client, 0, &id) ?: use_context(client, id);
+}
+
+/* From version 13 on, the ioctl creates it */
+static int creation_of_context_by_ioctl(void *data)
+{
+	struct mock_client *client = data;
+	struct intel_runtime_info *info = RUNTIME_INFO(client->mock->i915);
+	u32 id;
+	int err;
+
+	info->graphics.ip.ver = 13;
+	err = create_context(client, 0, &id);
+	info->graphics.ip.ver = 12;
+
+	return err;
 }
 
 static int creation_of_vm(void *client)
@@ -170,10 +186,12 @@ static int creation_of_file(void *data)
 }
 
 static const struct creation creations[] = {
-	{ .description = "context", .create = creation_of_context },
+	{ .description = "context", .create = creation_of_context, .of_context = true },
+	{ .description = "context, by the ioctl", .create = creation_of_context_by_ioctl,
+	  .of_context = true },
 	{ .description = "vm", .create = creation_of_vm },
 	{ .description = "object", .create = creation_of_object },
-	{ .description = "file", .create = creation_of_file },
+	{ .description = "file", .create = creation_of_file, .of_context = true },
 };
 
 KUNIT_ARRAY_PARAM_DESC(creation, creations, description);
@@ -1060,25 +1078,33 @@ static void count_retire(struct intel_gt *gt)
 		atomic_dec(&mock->i915->gem.reclaim.closed);
 }
 
-/* With too many closed contexts a creation retires, and sleeps if that does not help. */
+/*
+ * With too many closed contexts each creation of a context retires, and sleeps if that
+ * does not help. Other creations do not.
+ */
 static void creation_retires_idle_timelines(struct kunit *test)
 {
 	const struct closed_limit *limit = test->param_value;
 	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = client->mock;
 	atomic_t *closed = &mock->i915->gem.reclaim.closed;
+	const struct creation *creation;
 	unsigned long slept;
 
 	KUNIT_ASSERT_EQ(test, atomic_read(closed), 0);
 	kunit_activate_static_stub(test, mock->ops->retire_idle, count_retire);
 
-	atomic_set(closed, limit->closed);
-	slept = current->nvcsw;
-	KUNIT_EXPECT_EQ(test, creation_of_context(client), 0);
-	slept = current->nvcsw - slept;
-	if (limit->retired && !limit->retire_helps)
-		KUNIT_EXPECT_GT(test, slept, 0);
-	KUNIT_EXPECT_EQ(test, mock->retired, limit->retired);
+	for (creation = creations; creation < creations + ARRAY_SIZE(creations); creation++) {
+		atomic_set(closed, limit->closed);
+		mock->retired = 0;
+		slept = current->nvcsw;
+		KUNIT_EXPECT_EQ(test, creation->create(client), 0);
+		slept = current->nvcsw - slept;
+		if (creation->of_context && limit->retired && !limit->retire_helps)
+			KUNIT_EXPECT_GT(test, slept, 0);
+		KUNIT_EXPECT_EQ_MSG(test, mock->retired, creation->of_context ? limit->retired : 0,
+				    "creation of %s", creation->description);
+	}
 	atomic_set(closed, 0);
 }
 
