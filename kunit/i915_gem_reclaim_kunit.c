@@ -582,6 +582,41 @@ static struct call *expect_skipped(struct kunit *test, struct mock_client *clien
 	return creation;
 }
 
+/* An unbind that waits for a request */
+struct pending_unbind {
+	struct i915_vma_resource res;
+	struct i915_address_space *vm;
+	spinlock_t lock; /* of the fence */
+};
+
+static struct pending_unbind *unbind_start(struct kunit *test, struct i915_address_space *vm)
+{
+	struct rb_root_cached *root = &vm->pending_unbind;
+	struct pending_unbind *unbind;
+
+	unbind = kunit_kzalloc(test, sizeof(*unbind), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, unbind);
+	unbind->vm = vm;
+	spin_lock_init(&unbind->lock);
+	dma_fence_init(&unbind->res.unbind_fence, &test_fence_ops, &unbind->lock, 0, 0);
+
+	mutex_lock(&vm->mutex);
+	rb_link_node(&unbind->res.rb, NULL, &root->rb_root.rb_node);
+	rb_insert_color_cached(&unbind->res.rb, root, true);
+	mutex_unlock(&vm->mutex);
+
+	return unbind;
+}
+
+/* As __i915_vma_resource_unhold() does */
+static void unbind_end(struct pending_unbind *unbind)
+{
+	dma_fence_signal(&unbind->res.unbind_fence);
+	mutex_lock(&unbind->vm->mutex);
+	rb_erase_cached(&unbind->res.rb, &unbind->vm->pending_unbind);
+	mutex_unlock(&unbind->vm->mutex);
+}
+
 /*
  * A creation does not wait for a vm whose unbind waits for a request, and frees other
  * vms. That one is freed once the unbind is done, for which a flush waits.
@@ -589,36 +624,20 @@ static struct call *expect_skipped(struct kunit *test, struct mock_client *clien
 static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
-	struct i915_vma_resource *unbind;
+	struct pending_unbind *unbind;
 	struct watched_vm *w, *other;
 	struct call *creation, *flush;
-	struct rb_root_cached *root;
-	spinlock_t lock; /* of the fence */
 	u32 id[2];
-
-	unbind = kunit_kzalloc(test, sizeof(*unbind), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, unbind);
-	spin_lock_init(&lock);
-	dma_fence_init(&unbind->unbind_fence, &test_fence_ops, &lock, 0, 0);
 
 	other = create_watched(test, client, &id[1]);
 	w = create_watched(test, client, &id[0]);
-	root = &w->vm->pending_unbind;
-	mutex_lock(&w->vm->mutex);
-	rb_link_node(&unbind->rb, NULL, &root->rb_root.rb_node);
-	rb_insert_color_cached(&unbind->rb, root, true);
-	mutex_unlock(&w->vm->mutex);
+	unbind = unbind_start(test, w->vm);
 
 	creation = expect_skipped(test, client, id, w, other);
 	flush = call_start_flush(test, client->mock->ops->flush);
 	KUNIT_EXPECT_FALSE(test, call_wait(flush, HZ / 10));
 
-	/* As __i915_vma_resource_unhold() does */
-	dma_fence_signal(&unbind->unbind_fence);
-	mutex_lock(&w->vm->mutex);
-	rb_erase_cached(&unbind->rb, root);
-	mutex_unlock(&w->vm->mutex);
-
+	unbind_end(unbind);
 	call_end(test, creation);
 	call_end(test, flush);
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
@@ -726,6 +745,31 @@ static const struct flush flushes[] = {
 };
 
 KUNIT_ARRAY_PARAM_DESC(flush, flushes, description);
+
+/* Each flush waits for the unbind of a vm that is still on the list. */
+static void flush_waits_for_unbind(struct kunit *test)
+{
+	const struct flush *flush = test->param_value;
+	struct mock_client *client = mock_client_open(test);
+	struct delayed_work *work = &client->mock->i915->gem.reclaim.free_work;
+	struct pending_unbind *unbind;
+	struct watched_vm *w;
+	struct call *flusher;
+	u32 id;
+
+	w = create_watched(test, client, &id);
+	unbind = unbind_start(test, w->vm);
+	disable_delayed_work_sync(work);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+
+	flusher = call_start_flush(test, flush->flush);
+	KUNIT_EXPECT_FALSE(test, call_wait(flusher, HZ / 10));
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(w->cleaned));
+	unbind_end(unbind);
+	call_end(test, flusher);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
+	enable_delayed_work(work);
+}
 
 /* Each flush waits for the worker that has taken a vm off the list. */
 static void flush_waits_for_worker(struct kunit *test)
@@ -1175,6 +1219,7 @@ static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE(vm_with_pending_unbind_is_skipped),
 	KUNIT_CASE(vm_with_active_vma_is_skipped),
 	KUNIT_CASE(vma_freed_after_it_is_retired),
+	KUNIT_CASE_PARAM(flush_waits_for_unbind, flush_gen_params),
 	KUNIT_CASE_PARAM(flush_waits_for_worker, flush_gen_params),
 	KUNIT_CASE_PARAM(flush_waits_for_creation, flush_gen_params),
 	KUNIT_CASE_PARAM(creation_never_waits_for_flush, creation_gen_params),
