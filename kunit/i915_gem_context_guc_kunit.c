@@ -49,17 +49,20 @@ static void context_guc_ids_outlive_submission(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&guc->submission_state.guc_ids));
 }
 
-struct readiness {
+static const struct registered {
 	const char *description;
 	bool ready;
-};
-
-static const struct readiness readiness[] = {
+	unsigned int width; /* of a parallel engine, or 1 for a virtual one */
+} registered[] = {
 	{ .description = "GuC ready", .ready = true },
+	{ .description = "GuC ready, virtual engine", .ready = true, .width = 1 },
+	{ .description = "GuC ready, parallel engine", .ready = true, .width = 2 },
 	{ .description = "GuC suspended" },
+	{ .description = "GuC suspended, virtual engine", .width = 1 },
+	{ .description = "GuC suspended, parallel engine", .width = 2 },
 };
 
-KUNIT_ARRAY_PARAM_DESC(readiness, readiness, description);
+KUNIT_ARRAY_PARAM_DESC(registered, registered, description);
 
 /*
  * A context that the GuC must deregister is counted as pending until it is freed. It is
@@ -67,32 +70,36 @@ KUNIT_ARRAY_PARAM_DESC(readiness, readiness, description);
  */
 static void context_guc_pending(struct kunit *test)
 {
-	const struct readiness *guc_is = test->param_value;
+	const struct registered *param = test->param_value;
 	const struct intel_guc_test_ops *ops = &intel_guc_test_ops;
+	const unsigned int count = param->ready ? max(param->width, 1) : 0;
 	struct mock_device *mock = test->priv;
 	atomic_t *pending = &mock->i915->gem.reclaim.pending;
 	struct intel_guc *guc = &to_gt(mock->i915)->uc.guc;
+	unsigned int refs;
 
 	KUNIT_ASSERT_EQ(test, ops->submission_init(guc), 0);
+	refs = kref_read(&guc->sched_engine->ref);
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, atomic_read(pending), 0);
 
-	KUNIT_ASSERT_EQ(test, ops->destroy_registered(guc, guc_is->ready, 16), 0);
-	/* The ring, and a share of an address space that others use, too */
-	KUNIT_EXPECT_GE(test, atomic_read(pending), guc_is->ready ? 16 : 0);
-	KUNIT_EXPECT_LT(test, atomic_read(pending),
-			guc_is->ready ? 16 + I915_GEM_PENDING_VM : 1);
+	KUNIT_ASSERT_EQ(test, ops->destroy_registered(guc, param->ready, param->width, 16), 0);
+	/* The rings, and a share of an address space that others use, too */
+	KUNIT_EXPECT_GE(test, atomic_read(pending), count * 16);
+	KUNIT_EXPECT_LE(test, atomic_read(pending), count * (16 + I915_GEM_PENDING_VM - 1));
 
 	ops->flush_destroyed(guc);
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, atomic_read(pending), 0);
+	KUNIT_EXPECT_EQ(test, kref_read(&guc->sched_engine->ref), refs);
+	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), 0);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&guc->submission_state.guc_ids));
 	ops->submission_fini(guc);
 }
 
 static struct kunit_case context_guc_cases[] = {
 	KUNIT_CASE_PARAM(context_guc_ids_outlive_submission, children_gen_params),
-	KUNIT_CASE_PARAM(context_guc_pending, readiness_gen_params),
+	KUNIT_CASE_PARAM(context_guc_pending, registered_gen_params),
 	{}
 };
 
