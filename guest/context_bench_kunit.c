@@ -405,12 +405,13 @@ static void cost_of_file(struct kunit *test, unsigned int count)
 {
 	struct mock_client *client = mock_client_open(test), *other = mock_client_open(test);
 	struct mock_device *mock = test->priv;
+	atomic_long_t *worker_runs = &mock->i915->gem.contexts.worker_runs;
 	u64 begin, closed, gone;
 	long runs;
 
 	create_many(test, client, create_vm(test, client), count);
 	mock->ops->flush(mock->i915);
-	runs = worker_runs(mock);
+	runs = atomic_long_read(worker_runs);
 	begin = rdtsc_ordered();
 	mock_client_close(client);
 	closed = cost_since(begin);
@@ -420,7 +421,7 @@ static void cost_of_file(struct kunit *test, unsigned int count)
 	gone = cost_since(begin);
 	/* Those that come later, to find nothing, are counted too */
 	msleep(50);
-	runs = worker_runs(mock) - runs;
+	runs = atomic_long_read(worker_runs) - runs;
 	mock_client_close(other);
 
 	print_figure_for(test, "close", count, closed);
