@@ -76,7 +76,7 @@ static void context_guc_pending(struct kunit *test)
 	struct mock_device *mock = test->priv;
 	atomic_t *pending = &mock->i915->gem.reclaim.pending;
 	struct intel_guc *guc = &to_gt(mock->i915)->uc.guc;
-	unsigned int refs;
+	unsigned int refs, vm_refs, kb;
 
 	KUNIT_ASSERT_EQ(test, ops->submission_init(guc), 0);
 	refs = kref_read(&guc->sched_engine->ref);
@@ -84,9 +84,12 @@ static void context_guc_pending(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(pending), 0);
 
 	KUNIT_ASSERT_EQ(test, ops->destroy_registered(guc, param->ready, param->width, 16), 0);
-	/* The rings, and a share of an address space that others use, too */
-	KUNIT_EXPECT_GE(test, atomic_read(pending), count * 16);
-	KUNIT_EXPECT_LE(test, atomic_read(pending), count * (16 + I915_GEM_PENDING_VM - 1));
+	/* Each has a ring and a share of an address space that others use, too */
+	vm_refs = kref_read(&to_gt(mock->i915)->vm->ref);
+	kb = 16 + I915_GEM_PENDING_VM / (vm_refs - 1);
+	if (param->width)
+		kb += DIV_ROUND_UP(ops->virtual_size, SZ_1K);
+	KUNIT_EXPECT_EQ(test, atomic_read(pending), count * kb);
 
 	ops->flush_destroyed(guc);
 	mock->ops->flush(mock->i915);

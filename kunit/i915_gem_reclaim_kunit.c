@@ -733,6 +733,11 @@ static void flush_for_suspend(struct drm_i915_private *i915)
 	i915_gem_context_test_ops.suspend(i915);
 }
 
+static void flush_for_late_suspend(struct drm_i915_private *i915)
+{
+	i915_gem_context_test_ops.suspend_late(i915);
+}
+
 static void flush_for_release(struct drm_i915_private *i915)
 {
 	i915_gem_context_test_ops.drain(i915);
@@ -741,6 +746,7 @@ static void flush_for_release(struct drm_i915_private *i915)
 static const struct flush flushes[] = {
 	{ .description = "removal", .flush = flush_for_removal },
 	{ .description = "suspend", .flush = flush_for_suspend },
+	{ .description = "late suspend", .flush = flush_for_late_suspend },
 	{ .description = "release", .flush = flush_for_release },
 };
 

@@ -253,7 +253,7 @@ TEST_F_TIMEOUT(exec, balanced, 120)
 		ASSERT_EQ(0, i915_batch_create(self->fd, &batches[i]));
 	for (round = 0; round < 10; round++) {
 		for (i = 0; i < 3; i++) {
-			ASSERT_EQ(0, i915_context_create_balanced(self->fd, pair, &id));
+			ASSERT_EQ(0, i915_context_create_balanced(self->fd, pair, 1, &id));
 			i915_batch_spin(&batches[i], &pair[0], VALUE + i);
 			ASSERT_EQ(0, i915_batch_submit(&batches[i], id, 0, -1, NULL));
 			if (i < 2)

@@ -28,7 +28,7 @@
  */
 #define DROP_MAX_KB	(48 * 1024)
 
-/* The same for contexts that ran: 64 of 200 to 400 kB may wait for their request to be retired */
+/* The same for contexts that ran: 64, of some 200 kB, may wait for their request to be retired */
 #define DROP_USED_MAX_KB	(72 * 1024)
 
 /* The flood ends at this drop, so that a machine of 1 GB survives and reports it. */
@@ -182,7 +182,8 @@ static int balanced_context(struct flooder *flooder, unsigned long n)
 {
 	unsigned int id = 0;
 
-	return i915_context_create_balanced(flooder->fd, flooder->flood->pair, &id) ?:
+	return i915_context_create_balanced(flooder->fd, flooder->flood->pair, I915_SLOTS_MAX,
+					    &id) ?:
 	       i915_context_use(flooder->fd, id) ?:
 	       i915_context_destroy(flooder->fd, id);
 }

@@ -169,28 +169,31 @@ static inline int i915_find_pair(const struct i915_engine *engines, int count,
 
 #define I915_NO_PAIR "no two engines of one class besides render and compute"
 
-/* A context with one slot, for either of the @pair. */
+/* A context with @count slots, up to I915_SLOTS_MAX, each for either of the @pair. */
 static inline int i915_context_create_balanced(int fd, const struct i915_engine pair[2],
-					       unsigned int *id)
+					       unsigned int count, unsigned int *id)
 {
-	I915_DEFINE_CONTEXT_ENGINES_LOAD_BALANCE(balance, 2) = {
-		.base.name = I915_CONTEXT_ENGINES_EXT_LOAD_BALANCE,
-		.num_siblings = 2,
-		.engines = { pair[0].id, pair[1].id },
-	};
-	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, 1) = {
-		.extensions = (uintptr_t)&balance,
-		.engines[0] = {
-			.engine_class = I915_ENGINE_CLASS_INVALID,
-			.engine_instance = I915_ENGINE_CLASS_INVALID_NONE,
-		},
-	};
+	I915_DEFINE_CONTEXT_ENGINES_LOAD_BALANCE(balance[I915_SLOTS_MAX], 2) = {};
+	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, I915_SLOTS_MAX) = {};
 	struct drm_i915_gem_context_create_ext_setparam param = {
 		.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
 		.param.param = I915_CONTEXT_PARAM_ENGINES,
-		.param.size = sizeof(map),
+		.param.size = sizeof(uint64_t) + count * sizeof(map.engines[0]),
 		.param.value = (uintptr_t)&map,
 	};
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		balance[i].base.name = I915_CONTEXT_ENGINES_EXT_LOAD_BALANCE;
+		balance[i].base.next_extension = map.extensions;
+		balance[i].engine_index = i;
+		balance[i].num_siblings = 2;
+		balance[i].engines[0] = pair[0].id;
+		balance[i].engines[1] = pair[1].id;
+		map.extensions = (uintptr_t)&balance[i];
+		map.engines[i].engine_class = I915_ENGINE_CLASS_INVALID;
+		map.engines[i].engine_instance = I915_ENGINE_CLASS_INVALID_NONE;
+	}
 
 	return i915_context_create_ext(fd, 0, &param, id);
 }
