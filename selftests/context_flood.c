@@ -28,7 +28,7 @@
  */
 #define DROP_MAX_KB	(48 * 1024)
 
-/* The same for contexts that ran: 64, of some 200 kB, may wait for their request to be retired */
+/* More for contexts that ran: 64, of some 200 kB, may wait for their request to be retired */
 #define DROP_USED_MAX_KB	(72 * 1024)
 
 /* The flood ends at this drop, so that a machine of 1 GB survives and reports it. */

@@ -407,33 +407,13 @@ static int create_context_with_engines(struct client *client)
 
 static int create_context_with_virtual_engines(struct client *client)
 {
-	I915_DEFINE_CONTEXT_ENGINES_LOAD_BALANCE(balance[I915_ENGINES_MAX], 2) = {};
-	I915_DEFINE_CONTEXT_PARAM_ENGINES(map, I915_ENGINES_MAX) = {};
-	struct drm_i915_gem_context_create_ext_setparam param = {
-		.base.name = I915_CONTEXT_CREATE_EXT_SETPARAM,
-		.param.param = I915_CONTEXT_PARAM_ENGINES,
-		.param.size = sizeof(map),
-		.param.value = (uintptr_t)&map,
-	};
 	struct i915_engine pair[2];
-	unsigned int id = 0, i;
+	unsigned int id = 0;
 
 	if (i915_find_pair(client->engines, client->engine_count, pair))
 		return -ENODEV;
 
-	for (i = 0; i < I915_ENGINES_MAX; i++) {
-		balance[i].base.name = I915_CONTEXT_ENGINES_EXT_LOAD_BALANCE;
-		balance[i].base.next_extension = i ? (uintptr_t)&balance[i - 1] : 0;
-		balance[i].engine_index = i;
-		balance[i].num_siblings = 2;
-		balance[i].engines[0] = pair[0].id;
-		balance[i].engines[1] = pair[1].id;
-		map.engines[i].engine_class = I915_ENGINE_CLASS_INVALID;
-		map.engines[i].engine_instance = I915_ENGINE_CLASS_INVALID_NONE;
-	}
-	map.extensions = (uintptr_t)&balance[I915_ENGINES_MAX - 1];
-
-	return i915_context_create_ext(client->fd, 0, &param, &id) ?:
+	return i915_context_create_balanced(client->fd, pair, I915_ENGINES_MAX, &id) ?:
 	       i915_context_use(client->fd, id);
 }
 
