@@ -1158,6 +1158,37 @@ static void creation_retires_idle_timelines(struct kunit *test)
 	atomic_set(closed, 0);
 }
 
+/* The put of a context's last request */
+static void put_by_retire(struct intel_gt *gt)
+{
+	struct mock_device *mock = kunit_get_current_test()->priv;
+
+	tracked_context_destroy(list_first_entry(&mock->contexts, struct tracked_context, link));
+}
+
+/* What a creation retires, the same creation frees. */
+static void retired_freed_by_creation(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	atomic_t *closed = &mock->i915->gem.reclaim.closed;
+	const struct creation *creation;
+	unsigned int retired = 0;
+
+	tracked_contexts_create(test, ARRAY_SIZE(creations));
+	kunit_activate_static_stub(test, mock->ops->retire_idle, put_by_retire);
+	mock_device_block_queue(mock);
+
+	atomic_set(closed, I915_GEM_CLOSED_MAX);
+	for (creation = creations; creation < creations + ARRAY_SIZE(creations); creation++) {
+		KUNIT_EXPECT_EQ(test, creation->create(client), 0);
+		retired += creation->of_context;
+		KUNIT_EXPECT_EQ_MSG(test, mock->freed, retired, "creation of %s",
+				    creation->description);
+	}
+	atomic_set(closed, 0);
+}
+
 /*
  * Without the stub: a creation retires the timelines that are idle, and sleeps for
  * about a jiffy.
@@ -1237,6 +1268,7 @@ static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE(pending_is_exact),
 	KUNIT_CASE(closed_is_exact),
 	KUNIT_CASE_PARAM(creation_retires_idle_timelines, closed_limit_gen_params),
+	KUNIT_CASE(retired_freed_by_creation),
 	KUNIT_CASE(idle_timelines_retired_by_creation),
 	{}
 };
