@@ -446,9 +446,32 @@ static void context_flushed_without_worker(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
 }
 
-static const struct last_flush gt_ends[] = {
-	{ .description = "driver remove", .flush = flush_by_driver_remove },
-	{ .description = "driver release", .flush = flush_by_driver_release },
+/* What ends the work of the GT, and the flush around it */
+static const struct gt_end {
+	const char *description;
+	void (*const *end)(struct intel_gt *gt);
+	void (*flush)(struct mock_device *mock);
+	bool flushed_before;
+} gt_ends[] = {
+	{
+		.description = "suspend",
+		.end = &i915_gem_context_test_ops.gt_suspend_prepare,
+		.flush = flush_for_suspend,
+		.flushed_before = true,
+	}, {
+		.description = "late suspend",
+		.end = &i915_gem_context_test_ops.gt_suspend_late,
+		.flush = flush_for_late_suspend,
+	}, {
+		.description = "driver remove",
+		.end = &i915_gem_context_test_ops.gt_driver_remove,
+		.flush = flush_by_driver_remove,
+		.flushed_before = true,
+	}, {
+		.description = "driver release",
+		.end = &i915_gem_context_test_ops.gt_driver_release,
+		.flush = flush_by_driver_release,
+	},
 };
 
 KUNIT_ARRAY_PARAM_DESC(gt_end, gt_ends, description);
@@ -468,18 +491,27 @@ static void release_contexts(struct intel_gt *gt)
 	mock_device_unblock_queue(mock);
 }
 
-/* Driver remove and release also free what the end of the GT releases. */
+/*
+ * Suspend, driver remove and driver release also free what the end of the GT's work
+ * releases. Suspend frees what waits before that, too, while the GuC still answers.
+ */
 static void context_released_with_gt(struct kunit *test)
 {
-	const struct last_flush *gt_end = test->param_value;
+	const struct gt_end *gt_end = test->param_value;
 	const unsigned int count = 16;
 	struct mock_device *mock = test->priv;
+	struct tracked_context *t = tracked_contexts_create(test, count);
 
-	tracked_contexts_create(test, count);
-	kunit_activate_static_stub(test, mock->ops->gt_driver_remove, release_contexts);
-	kunit_activate_static_stub(test, mock->ops->gt_driver_release, release_contexts);
+	mock_device_block_queue(mock);
+	tracked_context_destroy(&t[0]);
+	mock->ops->cancel_worker(t[0].ctx);
+	mock_device_unblock_queue(mock);
+
+	kunit_activate_static_stub(test, *gt_end->end, release_contexts);
 	gt_end->flush(mock);
 	KUNIT_EXPECT_EQ(test, mock->freed, count);
+	/* Otherwise last, as the newest is freed first */
+	KUNIT_EXPECT_EQ(test, t[0].freed, gt_end->flushed_before ? 1 : count);
 }
 
 /* A flush also waits for a context that is just being freed. */
@@ -506,6 +538,45 @@ static void context_flush_waits_for_consumer(struct kunit *test)
 	tracked_context_let_go(&t[2]);
 	call_end(test, f);
 	KUNIT_EXPECT_EQ(test, mock->freed, 3);
+}
+
+/* Takes a millisecond in the worker, in case that never lets the flush go first. */
+static void free_slowly(struct tracked_context *t)
+{
+	if (current->flags & PF_WQ_WORKER) {
+		mdelay(1);
+		t->by_worker = true;
+	}
+}
+
+/* A flush does not wait until the worker has freed all that wait. */
+static void context_flush_goes_before_worker(struct kunit *test)
+{
+	const unsigned int count = 1000;
+	struct mock_device *mock = test->priv;
+	struct tracked_context *t;
+	unsigned int by_worker = 0, i;
+	unsigned long end;
+
+	need_two_cpus(test);
+
+	t = tracked_contexts_create(test, count);
+	mock_device_block_queue(mock);
+	for (i = 0; i < count; i++) {
+		t[i].free_fn = free_slowly;
+		tracked_context_destroy(&t[i]);
+	}
+	mock_device_unblock_queue(mock);
+	/* The newest is taken first */
+	end = jiffies + PATIENCE;
+	while (!tracked_context_is_freed(&t[count - 1]) && time_before(jiffies, end))
+		schedule_timeout_uninterruptible(1);
+
+	mock->ops->free_contexts(mock->i915);
+	KUNIT_EXPECT_EQ(test, mock->freed, count);
+	for (i = 0; i < count; i++)
+		by_worker += t[i].by_worker;
+	KUNIT_EXPECT_LT(test, by_worker, count);
 }
 
 /*
@@ -704,14 +775,17 @@ static void context_free_waits_for_contexts_lock(struct kunit *test)
 
 /*
  * A context that an RCU reader has found stays readable until the end of the critical
- * section. Only SLUB_DEBUG_ON, which poisons freed memory, or KASAN notice if it does not.
+ * section, and so do its engines. Only SLUB_DEBUG_ON, which poisons freed memory, or KASAN notice if it does not.
  */
 static void context_readable_under_rcu(struct kunit *test)
 {
 	struct mock_device *mock = test->priv;
+	const struct i915_gem_engines *engines[2];
+	const struct i915_gem_context *owner;
 	struct drm_i915_private *i915;
 	struct tracked_context *t;
 	unsigned long end;
+	int first, i;
 	bool freed;
 
 	/* Otherwise the worker cannot run while this spins */
@@ -719,22 +793,28 @@ static void context_readable_under_rcu(struct kunit *test)
 		need_two_cpus(test);
 
 	t = tracked_contexts_create(test, 2);
-	tracked_context_close(&t[0]);
-	tracked_context_close(&t[1]);
+	for (i = 0; i < 2; i++) {
+		tracked_context_close(&t[i]);
+		engines[i] = t[i].ctx->closed_engines;
+	}
 
 	end = jiffies + PATIENCE;
 	rcu_read_lock();
 	tracked_context_put(&t[0]);
 	tracked_context_put(&t[1]);
-	while (!(tracked_context_is_freed(&t[0]) && tracked_context_is_freed(&t[1])) &&
-	       time_before(jiffies, end))
+	do {
 		cpu_relax();
-	freed = tracked_context_is_freed(&t[0]);
-	i915 = READ_ONCE(t[0].ctx->i915);
+		freed = tracked_context_is_freed(&t[0]) && tracked_context_is_freed(&t[1]);
+	} while (!freed && time_before(jiffies, end));
+	/* The free of the first is over, that of the second may not be */
+	first = t[0].freed == 1 ? 0 : 1;
+	i915 = READ_ONCE(t[first].ctx->i915);
+	owner = READ_ONCE(engines[first]->ctx);
 	rcu_read_unlock();
 
 	KUNIT_EXPECT_TRUE_MSG(test, freed, "the worker did not run");
 	KUNIT_EXPECT_PTR_EQ(test, i915, mock->i915);
+	KUNIT_EXPECT_PTR_EQ(test, owner, t[first].ctx);
 }
 
 struct stress {
@@ -812,7 +892,7 @@ static void context_stress(struct kunit *test)
 
 	s = kunit_kcalloc(test, nr_cpu_ids, sizeof(*s), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, s);
-	for_each_online_cpu(cpu) {
+	for_each_possible_cpu(cpu) {
 		s[cpu] = (struct stress) { .mock = mock, .count = count, .seed = base + cpu };
 		s[cpu].t = kunit_kcalloc(test, count, sizeof(*s[cpu].t), GFP_KERNEL);
 		KUNIT_ASSERT_NOT_NULL(test, s[cpu].t);
@@ -852,6 +932,7 @@ static struct kunit_case context_free_cases[] = {
 	KUNIT_CASE_PARAM(context_flushed_without_worker, last_flush_gen_params),
 	KUNIT_CASE_PARAM(context_released_with_gt, gt_end_gen_params),
 	KUNIT_CASE(context_flush_waits_for_consumer),
+	KUNIT_CASE(context_flush_goes_before_worker),
 	KUNIT_CASE_PARAM(context_closed_during_flush, open_flush_gen_params),
 	KUNIT_CASE(context_freed_before_ids_end),
 	KUNIT_CASE(context_traced_at_last_put),

@@ -1329,6 +1329,35 @@ static void context_created_among_guesses(struct kunit *test)
 	expect_same(test, "after both were destroyed", &before, &after);
 }
 
+struct create_call {
+	struct mock_client *client;
+	u32 id;
+};
+
+static int create_in_call(void *data)
+{
+	struct create_call *c = data;
+
+	return create_context(c->client, 0, &c->id);
+}
+
+/* A context gets its id under the lock that GEM_CONTEXT_DESTROY takes. */
+static void context_id_reserved_under_lock(struct kunit *test)
+{
+	struct create_call c = { .client = mock_client_open(test) };
+	struct drm_i915_file_private *fpriv = client_fpriv(c.client);
+	struct call *call;
+
+	mutex_lock(&fpriv->proto_context_lock);
+	call = call_start(test, create_in_call, &c);
+	KUNIT_EXPECT_FALSE(test, call_wait(call, HZ / 20));
+	mutex_unlock(&fpriv->proto_context_lock);
+
+	call_end(test, call);
+	KUNIT_EXPECT_EQ(test, call->ret, 0);
+	KUNIT_EXPECT_EQ(test, destroy_context(c.client, c.id), 0);
+}
+
 /* Fails the nth allocation of a task, and all that follow. */
 struct failing {
 	struct kretprobe probe;
@@ -1420,15 +1449,11 @@ static void context_reaped_before_allocation(struct kunit *test)
 	for (i = 0; i < 2; i++)
 		KUNIT_ASSERT_EQ(test, destroy_context(client, id[i]), 0);
 
-	if (made_by_first_use(test)) {
+	if (made_by_first_use(test))
 		KUNIT_ASSERT_EQ(test, create_context(client, 0, &id[2]), 0);
-		failing_start(failing, 1);
-		err = use_context(client, id[2]);
-	} else {
-		/* The first allocation is that of the proto-context */
-		failing_start(failing, 2);
-		err = create_context(client, 0, &id[2]);
-	}
+	failing_start(failing, 1);
+	err = made_by_first_use(test) ? use_context(client, id[2]) :
+					create_context(client, 0, &id[2]);
 	KUNIT_EXPECT_TRUE(test, failing_stop(failing));
 	KUNIT_EXPECT_EQ(test, err, -ENOMEM);
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
@@ -1639,6 +1664,7 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_forgets_objects, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_creation_refused, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_created_among_guesses, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_id_reserved_under_lock, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_reaped_before_allocation, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_creation_fails, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_file_fails, creation_path_gen_params),

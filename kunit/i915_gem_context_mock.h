@@ -87,6 +87,7 @@ struct mock_device {
  * @next: for @free_fn
  * @freed: 0, or when the context was freed: the first that was is 1
  * @being_freed: the free has reached @free_fn
+ * @by_worker: @free_fn ran in a worker
  * @let_go: tracked_context_hold() is to end
  */
 struct tracked_context {
@@ -101,6 +102,7 @@ struct tracked_context {
 
 	unsigned int freed;
 	bool being_freed;
+	bool by_worker;
 	bool let_go;
 };
 

@@ -585,25 +585,25 @@ static struct call *expect_skipped(struct kunit *test, struct mock_client *clien
 /* An unbind that waits for a request */
 struct pending_unbind {
 	struct i915_vma_resource res;
-	struct i915_address_space *vm;
+	struct watched_vm *w;
 	spinlock_t lock; /* of the fence */
 };
 
-static struct pending_unbind *unbind_start(struct kunit *test, struct i915_address_space *vm)
+static struct pending_unbind *unbind_start(struct kunit *test, struct watched_vm *w)
 {
-	struct rb_root_cached *root = &vm->pending_unbind;
+	struct rb_root_cached *root = &w->vm->pending_unbind;
 	struct pending_unbind *unbind;
 
 	unbind = kunit_kzalloc(test, sizeof(*unbind), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, unbind);
-	unbind->vm = vm;
+	unbind->w = w;
 	spin_lock_init(&unbind->lock);
 	dma_fence_init(&unbind->res.unbind_fence, &test_fence_ops, &unbind->lock, 0, 0);
 
-	mutex_lock(&vm->mutex);
+	mutex_lock(&w->vm->mutex);
 	rb_link_node(&unbind->res.rb, NULL, &root->rb_root.rb_node);
 	rb_insert_color_cached(&unbind->res.rb, root, true);
-	mutex_unlock(&vm->mutex);
+	mutex_unlock(&w->vm->mutex);
 
 	return unbind;
 }
@@ -611,10 +611,15 @@ static struct pending_unbind *unbind_start(struct kunit *test, struct i915_addre
 /* As __i915_vma_resource_unhold() does */
 static void unbind_end(struct pending_unbind *unbind)
 {
+	struct i915_address_space *vm = unbind->w->vm;
+
 	dma_fence_signal(&unbind->res.unbind_fence);
-	mutex_lock(&unbind->vm->mutex);
-	rb_erase_cached(&unbind->res.rb, &unbind->vm->pending_unbind);
-	mutex_unlock(&unbind->vm->mutex);
+	/* Otherwise the test has failed */
+	if (!READ_ONCE(unbind->w->cleaned)) {
+		mutex_lock(&vm->mutex);
+		rb_erase_cached(&unbind->res.rb, &vm->pending_unbind);
+		mutex_unlock(&vm->mutex);
+	}
 }
 
 /*
@@ -631,7 +636,7 @@ static void vm_with_pending_unbind_is_skipped(struct kunit *test)
 
 	other = create_watched(test, client, &id[1]);
 	w = create_watched(test, client, &id[0]);
-	unbind = unbind_start(test, w->vm);
+	unbind = unbind_start(test, w);
 
 	creation = expect_skipped(test, client, id, w, other);
 	flush = call_start_flush(test, client->mock->ops->flush);
@@ -664,7 +669,8 @@ static void vm_with_active_vma_is_skipped(struct kunit *test)
 
 	creation = expect_skipped(test, client, id, w, other);
 
-	mock->ops->end_active(vma);
+	if (!READ_ONCE(w->cleaned))
+		mock->ops->end_active(vma);
 	call_end(test, creation);
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
@@ -718,6 +724,15 @@ static void vma_freed_after_it_is_retired(struct kunit *test)
 	mock_device_unblock_queue(mock);
 }
 
+/* Cases use the constants of the driver. What waits is bounded if these are small. */
+static void limits_are_small(struct kunit *test)
+{
+	KUNIT_EXPECT_LE(test, I915_GEM_RECLAIM_BATCH, 8);
+	KUNIT_EXPECT_LE(test, I915_GEM_CLOSED_MAX, 256);
+	KUNIT_EXPECT_LE(test, I915_GEM_PENDING_MAX, SZ_32M / SZ_1K);
+	KUNIT_EXPECT_LE(test, I915_GEM_THROTTLE_MAX, 10 * HZ);
+}
+
 struct flush {
 	const char *description;
 	void (*flush)(struct drm_i915_private *i915);
@@ -764,7 +779,7 @@ static void flush_waits_for_unbind(struct kunit *test)
 	u32 id;
 
 	w = create_watched(test, client, &id);
-	unbind = unbind_start(test, w->vm);
+	unbind = unbind_start(test, w);
 	disable_delayed_work_sync(work);
 	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
 
@@ -821,7 +836,7 @@ static void flush_waits_for_creation(struct kunit *test)
 	struct call *creation, *flusher;
 
 	creation = call_start(test, creation_of_context, client);
-	KUNIT_ASSERT_TRUE(test, wait_for_completion_timeout(&w->cleaning, PATIENCE));
+	KUNIT_EXPECT_TRUE(test, wait_for_completion_timeout(&w->cleaning, PATIENCE));
 	mock_device_unblock_queue(client->mock);
 
 	flusher = call_start_flush(test, flush->flush);
@@ -843,7 +858,7 @@ static void creation_never_waits_for_flush(struct kunit *test)
 	struct call *call, *flusher;
 
 	flusher = call_start_flush(test, client->mock->ops->free_contexts);
-	KUNIT_ASSERT_TRUE(test, wait_for_completion_timeout(&w->cleaning, PATIENCE));
+	KUNIT_EXPECT_TRUE(test, wait_for_completion_timeout(&w->cleaning, PATIENCE));
 
 	call = call_start(test, creation->create, client);
 	KUNIT_EXPECT_TRUE(test, call_wait(call, PATIENCE));
@@ -881,6 +896,50 @@ static void flush_empties_each_list(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&i915->mm.free_count), 0);
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
 	enable_delayed_work(&i915->gem.reclaim.free_work);
+}
+
+/* The work of a virtual engine, which holds the last reference to a vm */
+struct virtual_work {
+	struct work_struct work;
+	struct i915_address_space *vm;
+	struct completion let_go;
+};
+
+static void virtual_work_fn(struct work_struct *work)
+{
+	struct virtual_work *v = container_of(work, typeof(*v), work);
+
+	wait_for_completion_timeout(&v->let_go, PATIENCE);
+	i915_gem_context_test_ops.put_vm(v->vm);
+}
+
+/* A flush waits for the work of virtual engines, and then frees what that releases. */
+static void flush_waits_for_virtual_engine(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	struct virtual_work v;
+	struct watched_vm *w;
+	struct call *flusher;
+	u32 id;
+
+	w = create_watched(test, client, &id);
+	disable_delayed_work_sync(&mock->i915->gem.reclaim.free_work);
+	v.vm = mock->ops->get_vm(w->vm);
+	init_completion(&v.let_go);
+	INIT_WORK_ONSTACK(&v.work, virtual_work_fn);
+	queue_work(mock->i915->unordered_wq, &v.work);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+
+	flusher = call_start_flush(test, mock->ops->flush);
+	KUNIT_EXPECT_FALSE(test, call_wait(flusher, HZ / 10));
+	complete(&v.let_go);
+	call_end(test, flusher);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(w->cleaned));
+
+	flush_work(&v.work);
+	destroy_work_on_stack(&v.work);
+	enable_delayed_work(&mock->i915->gem.reclaim.free_work);
 }
 
 /* Drain and cleanup each leave no worker behind that is not due yet. */
@@ -956,6 +1015,7 @@ static void creation_throttled(struct kunit *test)
 
 	client->mock->ops->pending_add(i915, 1);
 	kunit_release_action(test, unthrottle, i915);
+	call_end(test, call);
 }
 
 /* A creation that waits can be killed, and returns -ERESTARTSYS then. */
@@ -970,6 +1030,7 @@ static void creation_throttled_can_be_killed(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, call_wait(call, PATIENCE));
 	KUNIT_EXPECT_EQ(test, call->ret, -ERESTARTSYS);
 	kunit_release_action(test, unthrottle, client->mock->i915);
+	call_end(test, call);
 }
 
 /* A creation does not wait while less is pending, if only by 1 kB. */
@@ -984,6 +1045,7 @@ static void creation_not_throttled(struct kunit *test)
 	call = call_start(test, creation->create, client);
 	KUNIT_EXPECT_TRUE(test, call_wait(call, I915_GEM_THROTTLE_MAX / 2));
 	client->mock->ops->pending_sub(i915, I915_GEM_PENDING_MAX - 1);
+	call_end(test, call);
 	KUNIT_EXPECT_EQ(test, call->ret, 0);
 }
 
@@ -1138,8 +1200,10 @@ static void creation_retires_idle_timelines(struct kunit *test)
 	struct mock_client *client = mock_client_open(test);
 	struct mock_device *mock = client->mock;
 	atomic_t *closed = &mock->i915->gem.reclaim.closed;
+	const bool sleeps = limit->retired && !limit->retire_helps;
 	const struct creation *creation;
 	unsigned long slept;
+	int i;
 
 	KUNIT_ASSERT_EQ(test, atomic_read(closed), 0);
 	kunit_activate_static_stub(test, mock->ops->retire_idle, count_retire);
@@ -1150,11 +1214,20 @@ static void creation_retires_idle_timelines(struct kunit *test)
 		slept = current->nvcsw;
 		KUNIT_EXPECT_EQ(test, creation->create(client), 0);
 		slept = current->nvcsw - slept;
-		if (creation->of_context && limit->retired && !limit->retire_helps)
+		if (creation->of_context && sleeps)
 			KUNIT_EXPECT_GT(test, slept, 0);
 		KUNIT_EXPECT_EQ_MSG(test, mock->retired, creation->of_context ? limit->retired : 0,
 				    "creation of %s", creation->description);
 	}
+
+	/* Some may sleep for a lock, but not all */
+	for (i = 0, slept = 1; i < 20 && slept && !sleeps; i++) {
+		atomic_set(closed, limit->closed);
+		slept = current->nvcsw;
+		KUNIT_EXPECT_EQ(test, creation_of_context(client), 0);
+		slept = current->nvcsw - slept;
+	}
+	KUNIT_EXPECT_EQ(test, !!slept, sleeps);
 	atomic_set(closed, 0);
 }
 
@@ -1187,6 +1260,59 @@ static void retired_freed_by_creation(struct kunit *test)
 				    creation->description);
 	}
 	atomic_set(closed, 0);
+}
+
+static void expect_perf_unlocked(struct intel_gt *gt)
+{
+	struct kunit *test = kunit_get_current_test();
+	struct mock_device *mock = test->priv;
+
+	mock->retired++;
+	KUNIT_EXPECT_FALSE(test, mutex_is_locked(&gt->perf.lock));
+}
+
+/*
+ * A perf stream that is the first to use a context creates it without the lock of the
+ * streams, as that may take seconds, and keeps no reference if it cannot be opened.
+ */
+static void context_created_by_perf(struct kunit *test)
+{
+	static const struct i915_oa_format formats[I915_OA_FORMAT_MAX];
+	struct mock_client *client = mock_client_open(test);
+	struct mock_device *mock = client->mock;
+	struct drm_i915_private *i915 = mock->i915;
+	struct intel_gt *gt = to_gt(i915);
+	struct drm_i915_perf_open_param param = { .num_properties = 1 };
+	struct i915_perf_group group = {};
+	struct i915_gem_context *ctx;
+	u64 property[] = { DRM_I915_PERF_PROP_CTX_HANDLE, 0 };
+	u32 id;
+
+	param.properties_ptr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+					     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NE(test, param.properties_ptr, 0);
+	KUNIT_ASSERT_EQ(test, create_context(client, 0, &id), 0);
+	property[1] = id;
+	KUNIT_ASSERT_EQ(test, copy_to_user(u64_to_user_ptr(param.properties_ptr), property,
+					   sizeof(property)), 0);
+
+	/* As far as a mock device needs to get: it has no metrics */
+	i915->perf.i915 = i915;
+	i915->perf.oa_formats = formats;
+	gt->engine[RCS0]->oa_group = &group;
+	mutex_init(&gt->perf.lock);
+	kunit_activate_static_stub(test, mock->ops->retire_idle, expect_perf_unlocked);
+	atomic_set(&i915->gem.reclaim.closed, I915_GEM_CLOSED_MAX);
+	KUNIT_EXPECT_EQ(test, mock->ops->perf_open(&i915->drm, &param, client->file), -EINVAL);
+	atomic_set(&i915->gem.reclaim.closed, 0);
+	mutex_destroy(&gt->perf.lock);
+	gt->engine[RCS0]->oa_group = NULL;
+	i915->perf.i915 = NULL;
+
+	KUNIT_EXPECT_EQ(test, mock->retired, 1);
+	ctx = find_context(client, id);
+	KUNIT_ASSERT_NOT_NULL(test, ctx);
+	KUNIT_EXPECT_EQ(test, kref_read(&ctx->ref), 1);
 }
 
 /*
@@ -1242,6 +1368,7 @@ static int reclaim_init(struct kunit *test)
 }
 
 static struct kunit_case reclaim_cases[] = {
+	KUNIT_CASE(limits_are_small),
 	KUNIT_CASE(vms_bounded_by_creations),
 	KUNIT_CASE_PARAM(vms_backlog_shrinks, creation_gen_params),
 	KUNIT_CASE_PARAM(worker_due_after_a_jiffy, dead_gen_params),
@@ -1261,6 +1388,7 @@ static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE_PARAM(flush_waits_for_creation, flush_gen_params),
 	KUNIT_CASE_PARAM(creation_never_waits_for_flush, creation_gen_params),
 	KUNIT_CASE_PARAM(flush_empties_each_list, flush_gen_params),
+	KUNIT_CASE(flush_waits_for_virtual_engine),
 	KUNIT_CASE_PARAM(creation_throttled, creation_gen_params),
 	KUNIT_CASE_PARAM(creation_throttled_can_be_killed, creation_gen_params),
 	KUNIT_CASE_PARAM(creation_not_throttled, creation_gen_params),
@@ -1270,6 +1398,7 @@ static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE_PARAM(creation_retires_idle_timelines, closed_limit_gen_params),
 	KUNIT_CASE(retired_freed_by_creation),
 	KUNIT_CASE(idle_timelines_retired_by_creation),
+	KUNIT_CASE(context_created_by_perf),
 	{}
 };
 

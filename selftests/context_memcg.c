@@ -736,7 +736,8 @@ TEST_F_TIMEOUT(memcg, contained, 300)
 	EXPECT_GT(most, atomic_load(&shared->created));
 	peak = cgroup_read(groups->client, "memory.peak", NULL);
 	EXPECT_LT(0, peak);
-	EXPECT_GE(LIMIT_KB, peak / 1024);
+	/* GFP_ATOMIC may exceed the limit */
+	EXPECT_GE(LIMIT_KB + 256, peak / 1024);
 
 	/* The other one went on, and still does */
 	EXPECT_LT(pairs, atomic_load(&shared->pairs));

@@ -247,7 +247,7 @@ TEST_F_TIMEOUT(suspend, idle_contexts, 120)
 	i915_batch_destroy(&batch);
 }
 
-/* Those that nobody has any more are freed before the machine is suspended. */
+/* Those that nobody has any more are gone after the machine was suspended. */
 TEST_F_TIMEOUT(suspend, dead_contexts, 120)
 {
 	struct i915_batch batch;
@@ -353,7 +353,8 @@ TEST_F_TIMEOUT(suspend, queued_behind_a_fence, 120)
  */
 TEST_F_TIMEOUT(suspend, refused_while_spinning, 120)
 {
-	const struct itimerspec soon = { .it_value.tv_sec = 1, .it_value.tv_nsec = 500000000 };
+	const struct timespec near = { .tv_sec = 1, .tv_nsec = 500000000 };
+	const struct itimerspec soon = { .it_value = near, .it_interval = near };
 	const int alarm = timerfd_create(CLOCK_BOOTTIME_ALARM, TFD_CLOEXEC);
 	struct i915_batch batch;
 	unsigned int id = 0;
@@ -370,7 +371,7 @@ TEST_F_TIMEOUT(suspend, refused_while_spinning, 120)
 	ASSERT_EQ(0, i915_batch_submit(&batch, id, 0, -1, &fence));
 	ASSERT_EQ(0, i915_batch_wait_started(&batch, SECONDS));
 
-	/* The near one may be over by the time that the kernel looks at it */
+	/* In case the kernel sleeps nevertheless */
 	ASSERT_EQ(0, set_alarms(self->alarms));
 	/* Which the suspend would do first */
 	sync();

@@ -22,7 +22,7 @@
 #define MI_SEMAPHORE_WAIT	(0x1c << 23 | 1 << 15 /* poll */ | 4 << 12 /* if equal */ | (4 - 2))
 #define MI_BATCH_BUFFER_START	(0x31 << 23 | 1 << 8 /* in the PPGTT */ | (3 - 2))
 
-#define I915_BATCH_SIZE		4096
+#define I915_BATCH_SIZE		I915_OBJECT_SIZE
 #define I915_ENGINES_MAX	32
 #define I915_SLOTS_MAX		64	/* of a map, to which execbuf can refer */
 
@@ -223,33 +223,6 @@ static inline int i915_context_create_parallel(int fd, const struct i915_engine 
 	};
 
 	return i915_context_create_ext(fd, 0, &param, id);
-}
-
-static inline void *i915_object_map(int fd, unsigned int handle)
-{
-	int llc = 0;
-	struct drm_i915_getparam getparam = { .param = I915_PARAM_HAS_LLC, .value = &llc };
-	struct drm_i915_gem_mmap_offset offset = { .handle = handle };
-	struct drm_i915_gem_set_domain domain = {
-		.handle = handle,
-		.read_domains = I915_GEM_DOMAIN_WC,
-		.write_domain = I915_GEM_DOMAIN_WC,
-	};
-
-	if (ioctl(fd, DRM_IOCTL_I915_GETPARAM, &getparam))
-		return MAP_FAILED;
-
-	offset.flags = llc ? I915_MMAP_OFFSET_WB : I915_MMAP_OFFSET_WC;
-	if (ioctl(fd, DRM_IOCTL_I915_GEM_MMAP_OFFSET, &offset)) {
-		/* Memory of its own: the driver chooses */
-		offset.flags = I915_MMAP_OFFSET_FIXED;
-		if (ioctl(fd, DRM_IOCTL_I915_GEM_MMAP_OFFSET, &offset))
-			return MAP_FAILED;
-	} else if (!llc && ioctl(fd, DRM_IOCTL_I915_GEM_SET_DOMAIN, &domain)) {
-		return MAP_FAILED;
-	}
-
-	return mmap(NULL, I915_BATCH_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset.offset);
 }
 
 /* The map outlives the file. */

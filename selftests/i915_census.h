@@ -35,6 +35,7 @@ struct i915_census {
 	struct i915_stats stats;
 	long objects[I915_CACHES];	/* -1 where they cannot be counted */
 	long wakerefs;			/* -1 where they cannot be counted */
+	long warnings;			/* of the kernel */
 };
 
 /* Without disturbing anybody. What is kept for the next allocation on each CPU counts, too. */
@@ -68,6 +69,11 @@ static inline long i915_count_objects(const char *cache)
 	return i915_peek_objects(cache);
 }
 
+static inline long kernel_warnings(void)
+{
+	return read_number("/sys/kernel/warn_count");
+}
+
 /* Returns 0, or a negative errno if the node has no counters to read. */
 static inline int i915_take_census(const struct i915_node *node, struct i915_census *census)
 {
@@ -86,6 +92,7 @@ static inline int i915_take_census(const struct i915_node *node, struct i915_cen
 	snprintf(path, sizeof(path), "/sys/class/drm/renderD%d/device/power/runtime_usage",
 		 node->minor);
 	census->wakerefs = read_number(path);
+	census->warnings = kernel_warnings();
 
 	return 0;
 }
@@ -106,6 +113,9 @@ static inline void i915_compare_census(const struct i915_census *before,
 	else if (after->wakerefs != before->wakerefs)
 		snprintf(what, size, "runtime PM references: %ld, were %ld",
 			 after->wakerefs, before->wakerefs);
+	else if (after->warnings != before->warnings)
+		snprintf(what, size, "warnings in the kernel's log: %ld, were %ld",
+			 after->warnings, before->warnings);
 	for (i = 0; i < I915_CACHES && !what[0]; i++) {
 		if (after->objects[i] > before->objects[i])
 			snprintf(what, size, "objects of cache %s: %ld, were %ld", i915_caches[i],
@@ -243,7 +253,7 @@ static inline int i915_first_census(struct i915_node *node, struct i915_census *
 }
 
 #define I915_UNSUITABLE \
-	"no i915 node has full PPGTT, for vms, and GEM_PWRITE, for batches"
+	"no i915 node has full PPGTT, for vms"
 #define I915_IN_USE \
 	"the i915 node is in use, and contexts of others would be counted too"
 

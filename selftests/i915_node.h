@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@
 #include <drm/i915_drm.h>
 
 #define I915_NODES_MAX	8
+#define I915_OBJECT_SIZE 4096
 
 #define I915_NO_NODE \
 	"no i915 node with contexts that can be opened: load i915 on a machine with Intel " \
@@ -143,11 +145,6 @@ static inline int save_file(const char *path)
 	}
 
 	return 0;
-}
-
-static inline long kernel_warnings(void)
-{
-	return read_number("/sys/kernel/warn_count");
 }
 
 /* Has the calling thread run before all that are not SCHED_FIFO of a higher priority. */
@@ -374,24 +371,61 @@ static inline int i915_vm_destroy(int fd, unsigned int id)
 	return i915_ioctl(fd, DRM_IOCTL_I915_GEM_VM_DESTROY, &vm) ? -errno : 0;
 }
 
+static inline void *i915_object_map(int fd, unsigned int handle)
+{
+	int llc = 0;
+	struct drm_i915_getparam getparam = { .param = I915_PARAM_HAS_LLC, .value = &llc };
+	struct drm_i915_gem_mmap_offset offset = { .handle = handle };
+	struct drm_i915_gem_set_domain domain = {
+		.handle = handle,
+		.read_domains = I915_GEM_DOMAIN_WC,
+		.write_domain = I915_GEM_DOMAIN_WC,
+	};
+
+	if (ioctl(fd, DRM_IOCTL_I915_GETPARAM, &getparam))
+		return MAP_FAILED;
+
+	offset.flags = llc ? I915_MMAP_OFFSET_WB : I915_MMAP_OFFSET_WC;
+	if (ioctl(fd, DRM_IOCTL_I915_GEM_MMAP_OFFSET, &offset)) {
+		/* Memory of its own: the driver chooses */
+		offset.flags = I915_MMAP_OFFSET_FIXED;
+		if (ioctl(fd, DRM_IOCTL_I915_GEM_MMAP_OFFSET, &offset))
+			return MAP_FAILED;
+	} else if (!llc && ioctl(fd, DRM_IOCTL_I915_GEM_SET_DOMAIN, &domain)) {
+		return MAP_FAILED;
+	}
+
+	return mmap(NULL, I915_OBJECT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset.offset);
+}
+
 /* An object that is a batch, which does nothing. */
 static inline int i915_object_create(int fd, unsigned int *handle)
 {
 	static const uint32_t batch[] = { 0x05000000 /* MI_BATCH_BUFFER_END */, 0 };
-	struct drm_i915_gem_create create = { .size = 4096 };
+	struct drm_i915_gem_create create = { .size = I915_OBJECT_SIZE };
 	struct drm_i915_gem_pwrite pwrite = {
 		.size = sizeof(batch),
 		.data_ptr = (uintptr_t)batch,
 	};
+	void *map;
 
 	if (i915_ioctl(fd, DRM_IOCTL_I915_GEM_CREATE, &create))
 		return -errno;
 
+	*handle = create.handle;
 	pwrite.handle = create.handle;
-	if (ioctl(fd, DRM_IOCTL_I915_GEM_PWRITE, &pwrite))
+	if (!ioctl(fd, DRM_IOCTL_I915_GEM_PWRITE, &pwrite))
+		return 0;
+	if (errno != EOPNOTSUPP)
 		return -errno;
 
-	*handle = create.handle;
+	/* There is no PWRITE from Rocket Lake on */
+	map = i915_object_map(fd, create.handle);
+	if (map == MAP_FAILED)
+		return -errno;
+	memcpy(map, batch, sizeof(batch));
+	munmap(map, I915_OBJECT_SIZE);
+
 	return 0;
 }
 
