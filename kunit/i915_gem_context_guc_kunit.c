@@ -21,6 +21,11 @@ static void children_desc(const unsigned int *count, char *desc)
 
 KUNIT_ARRAY_PARAM(children, children, children_desc);
 
+static void submission_fini(void *guc)
+{
+	intel_guc_test_ops.submission_fini(guc);
+}
+
 /* A context whose file is closed after the driver was unbound gives its ids back. */
 static void context_guc_ids_outlive_submission(struct kunit *test)
 {
@@ -37,11 +42,12 @@ static void context_guc_ids_outlive_submission(struct kunit *test)
 	parent->parallel.number_children = count;
 
 	KUNIT_ASSERT_EQ(test, ops->submission_init(guc), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, submission_fini, guc), 0);
 	KUNIT_ASSERT_EQ(test, ops->new_id(guc, parent), 0);
 	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), parallel);
 	KUNIT_EXPECT_EQ(test, ida_is_empty(&guc->submission_state.guc_ids), !!count);
 
-	ops->submission_fini(guc);
+	kunit_release_action(test, submission_fini, guc);
 	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), parallel);
 	KUNIT_EXPECT_EQ(test, ida_is_empty(&guc->submission_state.guc_ids), !!count);
 	ops->release_id(guc, parent);
@@ -79,6 +85,7 @@ static void context_guc_pending(struct kunit *test)
 	unsigned int refs, vm_refs, kb;
 
 	KUNIT_ASSERT_EQ(test, ops->submission_init(guc), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, submission_fini, guc), 0);
 	refs = kref_read(&guc->sched_engine->ref);
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, atomic_read(pending), 0);
@@ -97,7 +104,6 @@ static void context_guc_pending(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, kref_read(&guc->sched_engine->ref), refs);
 	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), 0);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&guc->submission_state.guc_ids));
-	ops->submission_fini(guc);
 }
 
 static struct kunit_case context_guc_cases[] = {

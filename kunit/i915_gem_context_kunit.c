@@ -1521,7 +1521,10 @@ static void context_creation_fails(struct kunit *test)
 					     build_extensions_for(test, vm_id, FIRST_PARALLEL)), 8);
 }
 
-/* The same for a file, which has a context from the start, and for a vm. */
+/*
+ * A file, which has a context from the start, or a vm that cannot be created for lack
+ * of memory leaves nothing behind.
+ */
 static void context_file_fails(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);

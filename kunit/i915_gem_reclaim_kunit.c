@@ -431,7 +431,7 @@ static void objects_flushed_by_creation(struct kunit *test)
 	mock_device_unblock_queue(client->mock);
 }
 
-/* Nor do they when an object of user memory is created. */
+/* The creation of an object of user memory frees such page tables, too. */
 static void objects_flushed_by_userptr(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
@@ -570,7 +570,7 @@ static struct call *expect_skipped(struct kunit *test, struct mock_client *clien
 	struct call *creation;
 
 	mock_device_block_queue(client->mock);
-	/* The test goes on, or what is waited for would never end */
+	/* No assertions: the caller ends what the creation would wait for */
 	KUNIT_EXPECT_EQ(test, destroy_context(client, id[1]), 0);
 	KUNIT_EXPECT_EQ(test, destroy_context(client, id[0]), 0);
 	creation = call_start(test, creation_of_context, client);

@@ -251,7 +251,7 @@ static void *flood_thread(void *arg)
 			i915_batch_store(&flooder->batch, 1);
 	}
 
-	/* None maps memory from now on: one that waits with the mmap lock stops the sampling. */
+	/* A thread that maps memory may sleep with the mmap lock, which the sampling needs */
 	pthread_barrier_wait(&flood->ready);
 	while (!err && !flood->stop) {
 		n = flood->started++;
