@@ -48,6 +48,7 @@ static void context_guc_ids_outlive_submission(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ida_is_empty(&guc->submission_state.guc_ids), !!count);
 
 	kunit_release_action(test, submission_fini, guc);
+	ops->driver_remove(guc);
 	KUNIT_EXPECT_EQ(test, ops->ids_in_use(guc), parallel);
 	KUNIT_EXPECT_EQ(test, ida_is_empty(&guc->submission_state.guc_ids), !!count);
 	ops->release_id(guc, parent);
@@ -83,6 +84,9 @@ static void context_guc_pending(struct kunit *test)
 	atomic_t *pending = &mock->i915->gem.reclaim.pending;
 	struct intel_guc *guc = &to_gt(mock->i915)->uc.guc;
 	unsigned int refs, vm_refs, kb;
+	struct rcu_reader *reader;
+
+	need_two_cpus(test);
 
 	KUNIT_ASSERT_EQ(test, ops->submission_init(guc), 0);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, submission_fini, guc), 0);
@@ -98,7 +102,13 @@ static void context_guc_pending(struct kunit *test)
 		kb += DIV_ROUND_UP(ops->virtual_size, SZ_1K);
 	KUNIT_EXPECT_EQ(test, atomic_read(pending), count * kb);
 
+	/* Then each waits for RCU, without its ring and address space */
+	reader = rcu_reader_start(test);
 	ops->flush_destroyed(guc);
+	kb = param->width ? DIV_ROUND_UP(ops->virtual_size, SZ_1K) : 1;
+	KUNIT_EXPECT_EQ(test, atomic_read(pending), max(param->width, 1) * kb);
+	rcu_reader_end(test, reader);
+
 	mock->ops->flush(mock->i915);
 	KUNIT_EXPECT_EQ(test, atomic_read(pending), 0);
 	KUNIT_EXPECT_EQ(test, kref_read(&guc->sched_engine->ref), refs);

@@ -4,6 +4,8 @@
  * back, on a mock device for each of the two ways of creating a context.
  */
 
+#include <kunit/static_stub.h>
+
 #include <linux/dma-fence.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -845,6 +847,7 @@ static void context_destroyed_during_pins(struct kunit *test)
 	/* The first pin was missed, and is not undone yet */
 	KUNIT_EXPECT_EQ(test, atomic_inc_return(&ce->pin_count), 1);
 	KUNIT_EXPECT_EQ(test, client->mock->ops->pin(ce), -ENOENT);
+	KUNIT_EXPECT_EQ(test, client->mock->ops->pin_ww(ce), -ENOENT);
 	KUNIT_EXPECT_EQ(test, atomic_dec_return(&ce->pin_count), 0);
 	intel_context_put(ce);
 }
@@ -877,6 +880,7 @@ static void context_creation_throttled(struct kunit *test)
 static const struct close_of_children {
 	struct creation_path path; /* first, for creation_path_init() */
 	bool persistent;
+	bool no_hangcheck; /* switched off after the creation */
 } closes_of_children[] = {
 	{
 		.path.description = "persistent, first use",
@@ -892,6 +896,11 @@ static const struct close_of_children {
 	}, {
 		.path.description = "not persistent, create ioctl",
 		.path.info = MOCK_CLIENT_INFO(13),
+	}, {
+		.path.description = "persistent, hangcheck switched off",
+		.path.info = MOCK_CLIENT_INFO(12),
+		.persistent = true,
+		.no_hangcheck = true,
 	},
 };
 
@@ -901,6 +910,7 @@ KUNIT_ARRAY_PARAM_DESC(close_of_children, closes_of_children, path.description);
 static void context_closes_children(struct kunit *test)
 {
 	const struct close_of_children *close = test->param_value;
+	const bool revoked = !close->persistent || close->no_hangcheck;
 	struct mock_client *client = mock_client_open(test);
 	const u64 extensions = build_extensions_for(test, 0, FIRST_PARALLEL | THREE_WIDE);
 	struct intel_context *parent, *child;
@@ -924,13 +934,15 @@ static void context_closes_children(struct kunit *test)
 	fence = create_fence(test);
 	KUNIT_EXPECT_EQ(test, mock->ops->submit(ctx, 0, fence, 0), 0);
 
+	mock->i915->params.enable_hangcheck = !close->no_hangcheck;
 	KUNIT_ASSERT_EQ(test, destroy_context(client, id), 0);
 	KUNIT_ASSERT_EQ(test, waiting(client), 1);
 	KUNIT_EXPECT_TRUE(test, intel_context_is_closed(parent));
-	KUNIT_EXPECT_EQ(test, intel_context_is_exiting(parent), !close->persistent);
+	KUNIT_EXPECT_EQ(test, intel_context_is_exiting(parent), revoked);
 	for_each_child(parent, child) {
+		KUNIT_EXPECT_EQ(test, child->parallel.child_index, children);
 		KUNIT_EXPECT_TRUE(test, intel_context_is_closed(child));
-		KUNIT_EXPECT_EQ(test, intel_context_is_exiting(child), !close->persistent);
+		KUNIT_EXPECT_EQ(test, intel_context_is_exiting(child), revoked);
 		children++;
 	}
 	KUNIT_EXPECT_EQ(test, children, 2);
@@ -938,6 +950,41 @@ static void context_closes_children(struct kunit *test)
 	kunit_release_action(test, end_fence, fence);
 	complete_requests(client, &before);
 	KUNIT_EXPECT_EQ(test, waiting(client), 0);
+}
+
+static int count_pulse(struct intel_engine_cs *engine)
+{
+	struct kunit *test = kunit_get_current_test();
+	struct mock_device *mock = test->priv;
+
+	mock->pulses++;
+
+	return 0;
+}
+
+/* A child that executes a request is preempted when its context is closed. */
+static void context_preempts_child(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	const u64 extensions = build_extensions_for(test, 0, FIRST_PARALLEL);
+	struct mock_device *mock = test->priv;
+	struct i915_gem_context *ctx;
+	struct census before;
+	u32 id;
+
+	allow_parallel(client);
+	before = take_census(client, 0);
+	KUNIT_ASSERT_EQ(test, create_context(client, extensions, &id), 0);
+	KUNIT_ASSERT_EQ(test, use_context(client, id), 0);
+	ctx = find_context(client, id);
+	clear_bit(UCONTEXT_PERSISTENCE, &ctx->user_flags);
+
+	KUNIT_EXPECT_EQ(test, mock->ops->submit(ctx, 0, NULL, 3600 * HZ), 0);
+	kunit_activate_static_stub(test, mock->ops->engine_pulse, count_pulse);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+	kunit_deactivate_static_stub(test, mock->ops->engine_pulse);
+	KUNIT_EXPECT_EQ(test, mock->pulses, 1);
+	complete_requests(client, &before);
 }
 
 /* Returns the SSEU of an engine of the context's map. */
@@ -1358,6 +1405,58 @@ static void context_id_reserved_under_lock(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, destroy_context(c.client, c.id), 0);
 }
 
+/* Sees if a lock is held when a context is stored under its id. */
+struct registration {
+	struct kprobe probe;
+	struct drm_i915_file_private *fpriv;
+	unsigned int stored, locked;
+};
+
+static int registration_entry(struct kprobe *probe, struct pt_regs *regs)
+{
+	struct registration *r = container_of(probe, typeof(*r), probe);
+
+	if ((void *)regs_get_kernel_argument(regs, 0) == &r->fpriv->context_xa) {
+		r->stored++;
+		r->locked += mutex_is_locked(&r->fpriv->proto_context_lock);
+	}
+
+	return 0;
+}
+
+static void registration_unregister(void *data)
+{
+	struct registration *r = data;
+
+	unregister_kprobe(&r->probe);
+}
+
+/* The lock is held until the context is found by its id. */
+static void context_registered_under_lock(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct registration *r;
+	u32 id;
+
+	if (!IS_ENABLED(CONFIG_KPROBES))
+		kunit_skip(test, "needs CONFIG_KPROBES");
+
+	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, r);
+
+	r->fpriv = client_fpriv(client);
+	r->probe.symbol_name = "xa_store";
+	r->probe.pre_handler = registration_entry;
+	KUNIT_ASSERT_EQ(test, register_kprobe(&r->probe), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, registration_unregister, r), 0);
+
+	KUNIT_EXPECT_EQ(test, create_context(client, 0, &id), 0);
+	KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
+	KUNIT_EXPECT_EQ(test, r->stored, 1);
+	KUNIT_EXPECT_EQ(test, r->locked, 1);
+	KUNIT_EXPECT_EQ(test, destroy_context(client, id), 0);
+}
+
 /* Fails the nth allocation of a task, and all that follow. */
 struct failing {
 	struct kretprobe probe;
@@ -1608,6 +1707,32 @@ static void context_freed_after_requests_without_memory(struct kunit *test)
 	expect_same(test, "after the requests", &before, &after);
 }
 
+static void resume_awake(struct drm_i915_private *i915)
+{
+	struct kunit *test = kunit_get_current_test();
+	struct mock_device *mock = test->priv;
+
+	mock->resumed++;
+	KUNIT_EXPECT_GT(test, atomic_read(&i915->runtime_pm.wakeref_count), mock->wakerefs);
+}
+
+/* If a suspend ends after prepare(), complete() resumes, once, with the device awake. */
+static void device_resumed_by_complete(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct drm_i915_private *i915 = mock->i915;
+
+	mock->wakerefs = atomic_read(&i915->runtime_pm.wakeref_count);
+	kunit_activate_static_stub(test, mock->ops->resume, resume_awake);
+	mock->ops->pm->complete(i915->drm.dev);
+	KUNIT_EXPECT_EQ(test, mock->resumed, 0);
+
+	i915->suspend_prepared = true;
+	mock->ops->pm->complete(i915->drm.dev);
+	mock->ops->pm->complete(i915->drm.dev);
+	KUNIT_EXPECT_EQ(test, mock->resumed, 1);
+}
+
 /* Sees what the vm has that is given an id in this array. */
 struct publish {
 	struct kprobe probe;
@@ -1668,6 +1793,7 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_creation_refused, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_created_among_guesses, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_id_reserved_under_lock, creation_path_gen_params),
+	KUNIT_CASE_PARAM(context_registered_under_lock, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_reaped_before_allocation, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_creation_fails, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_file_fails, creation_path_gen_params),
@@ -1679,6 +1805,8 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE_PARAM(context_destroyed_during_pins, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_creation_throttled, creation_path_gen_params),
 	KUNIT_CASE_PARAM(context_closes_children, close_of_children_gen_params),
+	KUNIT_CASE_PARAM(context_preempts_child, creation_path_gen_params),
+	KUNIT_CASE_PARAM(device_resumed_by_complete, gen12_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_of_its_engine, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_not_of_children, gen11_path_gen_params),
 	KUNIT_CASE_PARAM(context_sseu_refused, gen11_path_gen_params),

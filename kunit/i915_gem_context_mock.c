@@ -253,6 +253,7 @@ static int call_thread(void *data)
 	current->kunit_test = call->test;
 	/* As for the task of a user */
 	allow_signal(SIGKILL);
+	allow_signal(SIGUSR1);
 	call->ret = call->fn(call->data);
 	kthread_complete_and_exit(&call->done, 0);
 }
@@ -358,6 +359,55 @@ bool call_wait(struct call *call, unsigned long timeout)
 void call_end(struct kunit *test, struct call *call)
 {
 	kunit_release_action(test, call_join, call);
+}
+
+static int rcu_reader_fn(void *data)
+{
+	const unsigned long end = jiffies + PATIENCE;
+	struct rcu_reader *reader = data;
+
+	rcu_read_lock();
+	complete(&reader->reading);
+	while (!READ_ONCE(reader->stop) && time_before(jiffies, end))
+		cpu_relax();
+	rcu_read_unlock();
+
+	return 0;
+}
+
+/**
+ * rcu_reader_start - start an RCU read-side critical section in another thread
+ * @test: the test, which needs two CPUs
+ *
+ * It lasts until rcu_reader_end(), or for %PATIENCE.
+ *
+ * Context: Process context, the thread of the test. May sleep.
+ * Return: The reader.
+ */
+struct rcu_reader *rcu_reader_start(struct kunit *test)
+{
+	struct rcu_reader *reader;
+
+	reader = kunit_kzalloc(test, sizeof(*reader), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, reader);
+	init_completion(&reader->reading);
+	reader->call = call_start(test, rcu_reader_fn, reader);
+	wait_for_completion(&reader->reading);
+
+	return reader;
+}
+
+/**
+ * rcu_reader_end - end the critical section of rcu_reader_start()
+ * @test: the test
+ * @reader: the reader
+ *
+ * Context: Process context, the thread of the test. May sleep.
+ */
+void rcu_reader_end(struct kunit *test, struct rcu_reader *reader)
+{
+	WRITE_ONCE(reader->stop, true);
+	call_end(test, reader->call);
 }
 
 static const char *mock_fence_name(struct dma_fence *fence)

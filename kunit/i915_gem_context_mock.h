@@ -47,6 +47,9 @@ struct task_struct;
  * @blocker: a work that occupies the ordered workqueue until @unblock
  * @unblock: completed for @blocker to end
  * @blocked: @blocker was queued
+ * @pulses: for a static stub of intel_engine_pulse() to count its calls
+ * @resumed: for one of i915_gem_resume()
+ * @wakerefs: runtime PM references before that
  * @vms: those that the suite of address spaces watches
  * @retired: for a static stub of intel_gt_retire_idle() to count its calls
  * @debug_locks: did lockdep work when the device was created?
@@ -68,6 +71,9 @@ struct mock_device {
 	struct completion unblock;
 	bool blocked;
 
+	unsigned int pulses;
+	unsigned int resumed;
+	int wakerefs;
 	struct list_head vms;
 	unsigned int retired;
 
@@ -176,6 +182,21 @@ struct call *call_start_flush(struct kunit *test,
 			      void (*flush)(struct drm_i915_private *i915));
 bool call_wait(struct call *call, unsigned long timeout);
 void call_end(struct kunit *test, struct call *call);
+
+/**
+ * struct rcu_reader - a reader in a thread of its own, see rcu_reader_start()
+ * @call: the thread
+ * @reading: it is in the critical section
+ * @stop: it is to leave it
+ */
+struct rcu_reader {
+	struct call *call;
+	struct completion reading;
+	bool stop;
+};
+
+struct rcu_reader *rcu_reader_start(struct kunit *test);
+void rcu_reader_end(struct kunit *test, struct rcu_reader *reader);
 
 int tracked_context_init(struct tracked_context *t, struct mock_device *mock);
 struct tracked_context *tracked_contexts_create(struct kunit *test, unsigned int count);

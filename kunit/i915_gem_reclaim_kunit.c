@@ -24,6 +24,7 @@
 #include "gem/i915_gem_object.h"
 #include "gt/intel_gt.h"
 #include "gt/intel_gtt.h"
+#include "gt/intel_ring_types.h"
 #include "i915_drv.h"
 #include "i915_vma_resource.h"
 
@@ -731,6 +732,12 @@ static void limits_are_small(struct kunit *test)
 	KUNIT_EXPECT_LE(test, I915_GEM_CLOSED_MAX, 256);
 	KUNIT_EXPECT_LE(test, I915_GEM_PENDING_MAX, SZ_32M / SZ_1K);
 	KUNIT_EXPECT_LE(test, I915_GEM_THROTTLE_MAX, 10 * HZ);
+
+	/* But a creation must not sleep for little, and all memory counts */
+	KUNIT_EXPECT_GE(test, I915_GEM_CLOSED_MAX, 16);
+	KUNIT_EXPECT_GE(test, I915_GEM_PENDING_MAX, SZ_4M / SZ_1K);
+	KUNIT_EXPECT_GE(test, I915_GEM_PENDING_VM, 64);
+	KUNIT_EXPECT_GE(test, I915_GEM_PENDING_TIMELINE, 4);
 }
 
 struct flush {
@@ -898,6 +905,49 @@ static void flush_empties_each_list(struct kunit *test)
 	enable_delayed_work(&i915->gem.reclaim.free_work);
 }
 
+/* A work item that requeues itself, as the TTM workqueue of a busy device is never empty */
+struct requeuing_work {
+	struct work_struct work;
+	struct workqueue_struct *wq;
+	bool end;
+};
+
+static void requeuing_work_fn(struct work_struct *work)
+{
+	struct requeuing_work *w = container_of(work, typeof(*w), work);
+
+	fsleep(1000);
+	if (!READ_ONCE(w->end))
+		queue_work(w->wq, &w->work);
+}
+
+/* A flush does not wait for objects that TTM frees later, nor does it drop them. */
+static void flush_does_not_drain_ttm(struct kunit *test)
+{
+	struct mock_client *client = mock_client_open(test);
+	struct drm_i915_private *i915 = client->mock->i915;
+	struct requeuing_work w = { .wq = i915->bdev.wq };
+	struct call *flusher;
+	u32 handle;
+
+	KUNIT_ASSERT_EQ(test, create_object(client, &handle), 0);
+	disable_delayed_work_sync(&i915->gem.reclaim.free_work);
+	KUNIT_EXPECT_EQ(test, drm_gem_handle_delete(client->file, handle), 0);
+	KUNIT_EXPECT_GT(test, atomic_read(&i915->mm.free_count), 0);
+	INIT_WORK_ONSTACK(&w.work, requeuing_work_fn);
+	queue_work(w.wq, &w.work);
+
+	flusher = call_start_flush(test, client->mock->ops->flush);
+	KUNIT_EXPECT_TRUE(test, call_wait(flusher, PATIENCE));
+	WRITE_ONCE(w.end, true);
+	call_end(test, flusher);
+	KUNIT_EXPECT_EQ(test, atomic_read(&i915->mm.free_count), 0);
+
+	cancel_work_sync(&w.work);
+	destroy_work_on_stack(&w.work);
+	enable_delayed_work(&i915->gem.reclaim.free_work);
+}
+
 /* The work of a virtual engine, which holds the last reference to a vm */
 struct virtual_work {
 	struct work_struct work;
@@ -985,6 +1035,9 @@ static struct call *start_throttled(struct kunit *test, struct mock_client *clie
 	/* Before the end of the creation is waited for */
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, unthrottle, client->mock->i915), 0);
 	KUNIT_EXPECT_FALSE(test, call_wait(call, HZ / 20));
+	/* Only a fatal signal ends the wait */
+	send_sig(SIGUSR1, call->task, 1);
+	KUNIT_EXPECT_FALSE(test, call_wait(call, HZ / 20));
 
 	return call;
 }
@@ -1066,26 +1119,6 @@ static void creation_not_throttled_for_good(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, call->ret, 0);
 }
 
-/* An RCU reader that spins until it is told to stop. */
-struct reader {
-	struct completion reading;
-	bool stop;
-};
-
-static int read_rcu(void *data)
-{
-	const unsigned long end = jiffies + PATIENCE;
-	struct reader *reader = data;
-
-	rcu_read_lock();
-	complete(&reader->reading);
-	while (!READ_ONCE(reader->stop) && time_before(jiffies, end))
-		cpu_relax();
-	rcu_read_unlock();
-
-	return 0;
-}
-
 /* What waits for RCU is counted as pending, to the kB, until RCU is done. */
 static void pending_is_exact(struct kunit *test)
 {
@@ -1093,16 +1126,11 @@ static void pending_is_exact(struct kunit *test)
 	struct mock_device *mock = client->mock;
 	struct drm_i915_private *i915 = mock->i915;
 	const int count = 4;
-	struct reader *reader;
-	struct call *call;
+	struct rcu_reader *reader;
 	u32 id, handle;
 	int i;
 
 	need_two_cpus(test);
-
-	reader = kunit_kzalloc(test, sizeof(*reader), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, reader);
-	init_completion(&reader->reading);
 
 	/* One has a timeline, which comes with the first request */
 	create_watched(test, client, &id);
@@ -1111,8 +1139,7 @@ static void pending_is_exact(struct kunit *test)
 
 	throttle(test, client, 0);
 	mock_device_block_queue(mock);
-	call = call_start(test, read_rcu, reader);
-	wait_for_completion(&reader->reading);
+	reader = rcu_reader_start(test);
 
 	for (i = 0; i < count; i++) {
 		if (i)
@@ -1130,8 +1157,7 @@ static void pending_is_exact(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&i915->gem.reclaim.pending),
 			2 * count + I915_GEM_PENDING_TIMELINE + atomic_read(&i915->mm.free_count));
 
-	WRITE_ONCE(reader->stop, true);
-	call_end(test, call);
+	rcu_reader_end(test, reader);
 	mock_device_unblock_queue(mock);
 	mock->ops->flush(i915);
 	KUNIT_EXPECT_EQ(test, atomic_read(&i915->gem.reclaim.pending), 0);
@@ -1188,6 +1214,41 @@ static void count_retire(struct intel_gt *gt)
 	mock->retired++;
 	if (limit->retire_helps)
 		atomic_dec(&mock->i915->gem.reclaim.closed);
+}
+
+/* An engine counts for its ring, its image and its share of the address space. */
+static void pending_of_engine_is_exact(struct kunit *test)
+{
+	struct mock_device *mock = test->priv;
+	struct i915_address_space *vm;
+	struct intel_context *ce;
+	struct intel_ring *ring;
+	struct i915_vma *state;
+
+	vm = kunit_kzalloc(test, sizeof(*vm), GFP_KERNEL);
+	ce = kunit_kzalloc(test, sizeof(*ce), GFP_KERNEL);
+	ring = kunit_kzalloc(test, sizeof(*ring), GFP_KERNEL);
+	state = kunit_kzalloc(test, sizeof(*state), GFP_KERNEL);
+	KUNIT_ASSERT_TRUE(test, vm && ce && ring && state);
+
+	kref_init(&vm->ref);
+	ring->size = SZ_4K;
+	state->size = 3 * SZ_4K;
+	ce->engine = to_gt(mock->i915)->engine[RCS0];
+	ce->vm = vm;
+	ce->ring = ring;
+	ce->state = state;
+
+	/* The last user of the address space, as the context is gone, or one of two */
+	mock->ops->engine_pending_add(ce, 100);
+	KUNIT_EXPECT_EQ(test, ce->pending_kb, 1 + 4 + 12 + I915_GEM_PENDING_VM);
+	mock->ops->pending_sub(mock->i915, ce->pending_kb);
+
+	kref_get(&vm->ref);
+	kref_get(&vm->ref);
+	mock->ops->engine_pending_add(ce, SZ_1K);
+	KUNIT_EXPECT_EQ(test, ce->pending_kb, 1 + 4 + 12 + I915_GEM_PENDING_VM / 2);
+	mock->ops->pending_sub(mock->i915, ce->pending_kb);
 }
 
 /*
@@ -1344,7 +1405,11 @@ static void idle_timelines_retired_by_creation(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, READ_ONCE(engine->retire));
 	KUNIT_EXPECT_GE(test, least, 1);
 	KUNIT_EXPECT_LE(test, least, HZ / 10);
+
+	/* The work finds nothing left */
 	enable_work(&engine->retire_work);
+	queue_work(mock->i915->unordered_wq, &engine->retire_work);
+	flush_work(&engine->retire_work);
 }
 
 /* Objects of user memory need has_llc */
@@ -1389,11 +1454,13 @@ static struct kunit_case reclaim_cases[] = {
 	KUNIT_CASE_PARAM(creation_never_waits_for_flush, creation_gen_params),
 	KUNIT_CASE_PARAM(flush_empties_each_list, flush_gen_params),
 	KUNIT_CASE(flush_waits_for_virtual_engine),
+	KUNIT_CASE(flush_does_not_drain_ttm),
 	KUNIT_CASE_PARAM(creation_throttled, creation_gen_params),
 	KUNIT_CASE_PARAM(creation_throttled_can_be_killed, creation_gen_params),
 	KUNIT_CASE_PARAM(creation_not_throttled, creation_gen_params),
 	KUNIT_CASE_SLOW(creation_not_throttled_for_good),
 	KUNIT_CASE(pending_is_exact),
+	KUNIT_CASE(pending_of_engine_is_exact),
 	KUNIT_CASE(closed_is_exact),
 	KUNIT_CASE_PARAM(creation_retires_idle_timelines, closed_limit_gen_params),
 	KUNIT_CASE(retired_freed_by_creation),
