@@ -448,8 +448,8 @@ static void context_flushed_without_worker(struct kunit *test)
 
 /* What ends the work of the GT, and the flush around it */
 static const struct gt_end {
-	const char *description;
 	void (*const *end)(struct intel_gt *gt);
+	const char *description;
 	void (*flush)(struct mock_device *mock);
 	bool flushed_before;
 } gt_ends[] = {
@@ -775,7 +775,8 @@ static void context_free_waits_for_contexts_lock(struct kunit *test)
 
 /*
  * A context that an RCU reader has found stays readable until the end of the critical
- * section, and so do its engines. Only SLUB_DEBUG_ON, which poisons freed memory, or KASAN notice if it does not.
+ * section, and so do its engines. Only SLUB_DEBUG_ON, which poisons freed memory, or
+ * KASAN notice if they do not.
  */
 static void context_readable_under_rcu(struct kunit *test)
 {
