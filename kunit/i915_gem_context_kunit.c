@@ -1405,6 +1405,24 @@ static void context_id_reserved_under_lock(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, destroy_context(c.client, c.id), 0);
 }
 
+static void probe_end(void *probe)
+{
+	unregister_kprobe(probe);
+}
+
+/* Has @handler called whenever @symbol is, until the end of the test. */
+static void probe_start(struct kunit *test, struct kprobe *probe, const char *symbol,
+			kprobe_pre_handler_t handler)
+{
+	if (!IS_ENABLED(CONFIG_KPROBES))
+		kunit_skip(test, "needs CONFIG_KPROBES");
+
+	probe->symbol_name = symbol;
+	probe->pre_handler = handler;
+	KUNIT_ASSERT_EQ(test, register_kprobe(probe), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, probe_end, probe), 0);
+}
+
 /* Sees if a lock is held when a context is stored under its id. */
 struct registration {
 	struct kprobe probe;
@@ -1424,13 +1442,6 @@ static int registration_entry(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
-static void registration_unregister(void *data)
-{
-	struct registration *r = data;
-
-	unregister_kprobe(&r->probe);
-}
-
 /* The lock is held until the context is found by its id. */
 static void context_registered_under_lock(struct kunit *test)
 {
@@ -1438,17 +1449,11 @@ static void context_registered_under_lock(struct kunit *test)
 	struct registration *r;
 	u32 id;
 
-	if (!IS_ENABLED(CONFIG_KPROBES))
-		kunit_skip(test, "needs CONFIG_KPROBES");
-
 	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, r);
 
 	r->fpriv = client_fpriv(client);
-	r->probe.symbol_name = "xa_store";
-	r->probe.pre_handler = registration_entry;
-	KUNIT_ASSERT_EQ(test, register_kprobe(&r->probe), 0);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, registration_unregister, r), 0);
+	probe_start(test, &r->probe, "xa_store", registration_entry);
 
 	KUNIT_EXPECT_EQ(test, create_context(client, 0, &id), 0);
 	KUNIT_EXPECT_EQ(test, use_context(client, id), 0);
@@ -1751,30 +1756,17 @@ static int publish_entry(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
-static void publish_unregister(void *data)
-{
-	struct publish *publish = data;
-
-	unregister_kprobe(&publish->probe);
-}
-
 /* A vm is complete when it gets its id, by which another thread can destroy it. */
 static void context_vm_complete_with_its_id(struct kunit *test)
 {
 	struct mock_client *client = mock_client_open(test);
 	struct publish *publish;
 
-	if (!IS_ENABLED(CONFIG_KPROBES))
-		kunit_skip(test, "needs CONFIG_KPROBES");
-
 	publish = kunit_kzalloc(test, sizeof(*publish), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, publish);
 
 	publish->vm_xa = &client_fpriv(client)->vm_xa;
-	publish->probe.symbol_name = "__xa_alloc";
-	publish->probe.pre_handler = publish_entry;
-	KUNIT_ASSERT_EQ(test, register_kprobe(&publish->probe), 0);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, publish_unregister, publish), 0);
+	probe_start(test, &publish->probe, "__xa_alloc", publish_entry);
 
 	KUNIT_EXPECT_EQ(test, destroy_vm(client, create_vm(test, client)), 0);
 	KUNIT_EXPECT_PTR_EQ(test, publish->fpriv, client_fpriv(client));
